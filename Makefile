@@ -1,0 +1,56 @@
+# Two commands do everything: `make demo` and `make test`. See README.md.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-run
+STAMP_DEV := $(VENV)/.installed-dev
+OUT ?= out
+
+.PHONY: demo test lint types unit test-slow bench clean help
+
+help:
+	@echo "make demo       install, stress, propose and backtest the reference book; writes an HTML report"
+	@echo "make test       lint, types, tests"
+	@echo "make test-slow  the slow studies and tests"
+	@echo "make bench      benchmarks (CASE=substring filters), JSON under benchmarks/results"
+	@echo "make clean      remove the environment and every generated file"
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Ballast needs Python 3.11 or later, found " + sys.version.split()[0] + "; try make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(STAMP_DEV): pyproject.toml constraints.txt $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $$($(BIN)/python tests/dev_requirements.py)
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/ballast demo --out $(OUT)
+
+lint: $(STAMP_DEV)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+types: $(STAMP_DEV)
+	$(BIN)/pyright
+
+# One fresh numba cache per run: cached kernels do not notice edits in other files.
+unit: $(STAMP_DEV)
+	@cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
+	NUMBA_CACHE_DIR=$$cache MPLBACKEND=Agg $(BIN)/python -m pytest -q -m "not slow"
+
+test: lint types unit
+
+test-slow: $(STAMP_DEV)
+	@cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
+	NUMBA_CACHE_DIR=$$cache MPLBACKEND=Agg $(BIN)/python -m pytest -q -m slow
+
+bench: $(STAMP_DEV)
+	$(BIN)/python -m benchmarks $(if $(CASE),--case $(CASE)) $(if $(JSON),--json $(JSON))
+
+clean:
+	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Data in: universes, price panels, views as of a time, providers, portfolios."""

@@ -1,0 +1,292 @@
+"""The universe: what each asset is, where it trades, and its AI role.
+
+Roles and exposures carry the date from which they were known. A universe file without
+such dates gives *undated* roles: usable today, and in the past only by an explicit
+admission of hindsight (`strategies` and `backtests` stamp it on what they write).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from engine._base import Value, check_labels, frozen_array
+from engine.data.roles import DOCUMENTED_ZERO_CLASSES, ROLES, role_of
+from engine.data.venues import canonical_venue
+from engine.errors import DataError
+
+_TEXT_COLUMNS = (
+    "name",
+    "asset_class",
+    "venue",
+    "country",
+    "region",
+    "sector",
+    "quote_currency",
+    "exposure_currency",
+    "theme",
+    "role",
+)
+
+
+def check_currency(code: Any, *, asset: str | None = None) -> str:
+    """Return a three-letter currency code, or raise `DataError`."""
+    if not isinstance(code, str) or len(code) != 3 or not code.isalpha():
+        raise DataError(
+            "not a currency code",
+            asset=asset,
+            received=repr(code),
+            expected="three letters, such as USD",
+        )
+    return code.upper()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Universe(Value):
+    """Assets and their labels, one entry per ticker and in the same order.
+
+    Attributes
+    ----------
+    tickers : tuple of str, length N
+    name, asset_class, venue, country, region, sector : tuple of str
+        Empty text where not stated. ``venue`` is a key of `engine.data.venues.VENUES`.
+    quote_currency : tuple of str
+        What a price is in; empty where not stated (a panel then refuses the asset).
+    exposure_currency : tuple of str
+        What drives the asset's value, ``MULTI`` for baskets.
+    theme, role : tuple of str
+        The user's label and the role it maps to (`engine.data.roles`).
+    ai_share : (N, 3) float64
+        Low, central and high AI share of revenue; NaN where the role's band stands in.
+    role_known_from : (N,) datetime64[D]
+        Date from which role and share were known; NaT when undated.
+    listed_from, listed_until : (N,) datetime64[D]
+        Listing interval; NaT where open.
+    """
+
+    tickers: tuple[str, ...]
+    name: tuple[str, ...] = ()
+    asset_class: tuple[str, ...] = ()
+    venue: tuple[str, ...] = ()
+    country: tuple[str, ...] = ()
+    region: tuple[str, ...] = ()
+    sector: tuple[str, ...] = ()
+    quote_currency: tuple[str, ...] = ()
+    exposure_currency: tuple[str, ...] = ()
+    theme: tuple[str, ...] = ()
+    role: tuple[str, ...] = ()
+    ai_share: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
+    role_known_from: np.ndarray = field(
+        default_factory=lambda: np.empty(0, "datetime64[D]")
+    )
+    listed_from: np.ndarray = field(
+        default_factory=lambda: np.empty(0, "datetime64[D]")
+    )
+    listed_until: np.ndarray = field(
+        default_factory=lambda: np.empty(0, "datetime64[D]")
+    )
+    _index: dict[str, int] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "tickers", check_labels(self.tickers, name="universe"))
+        n = len(self.tickers)
+        for name in _TEXT_COLUMNS:
+            values = tuple(getattr(self, name)) or ("",) * n
+            if len(values) != n:
+                raise DataError(
+                    f"universe column {name} has the wrong length",
+                    received=len(values),
+                    expected=n,
+                )
+            put(self, name, tuple(_text(v) for v in values))
+        put(
+            self,
+            "role",
+            tuple(
+                r or role_of(t, c, k)
+                for r, t, c, k in zip(
+                    self.role, self.theme, self.asset_class, self.tickers, strict=True
+                )
+            ),
+        )
+        for ticker, role in zip(self.tickers, self.role, strict=True):
+            if role not in ROLES:
+                raise DataError(
+                    "unknown AI role",
+                    asset=ticker,
+                    received=repr(role),
+                    expected=", ".join(ROLES),
+                )
+        put(self, "venue", tuple(canonical_venue(v) for v in self.venue))
+        for name in ("quote_currency", "exposure_currency"):
+            for ticker, code in zip(self.tickers, getattr(self, name), strict=True):
+                if code and not (name == "exposure_currency" and code == "MULTI"):
+                    check_currency(code, asset=ticker)
+        share = self.ai_share if self.ai_share.size else np.full((n, 3), np.nan)
+        share = frozen_array(share, name="ai_share", ndim=2, shape=(n, 3), finite=False)
+        given = ~np.isnan(share).any(axis=1)
+        bad = given & (
+            (share < 0).any(axis=1)
+            | (share > 1).any(axis=1)
+            | (np.diff(share, axis=1) < 0).any(axis=1)
+        )
+        if bad.any():
+            i = int(np.argmax(bad))
+            raise DataError(
+                "AI share must satisfy 0 <= low <= central <= high <= 1",
+                asset=self.tickers[i],
+                received=share[i].tolist(),
+            )
+        put(self, "ai_share", share)
+        for name in ("role_known_from", "listed_from", "listed_until"):
+            values = getattr(self, name)
+            if not values.size:
+                values = np.full(n, "NaT", "datetime64[D]")
+            put(
+                self,
+                name,
+                frozen_array(
+                    values, name=name, ndim=1, dtype="datetime64[D]", shape=(n,)
+                ),
+            )
+        put(self, "_index", {t: i for i, t in enumerate(self.tickers)})
+
+    def __len__(self) -> int:
+        return len(self.tickers)
+
+    def __contains__(self, ticker: object) -> bool:
+        return ticker in self._index
+
+    def index(self, ticker: str) -> int:
+        """Position of a ticker; `DataError` naming near matches when absent."""
+        try:
+            return self._index[ticker]
+        except KeyError:
+            raise DataError(
+                "ticker is not in the universe",
+                asset=ticker,
+                fix=_did_you_mean(ticker, self.tickers),
+            ) from None
+
+    def select(self, tickers: Iterable[str]) -> Universe:
+        """Universe of the given tickers, in the given order.
+
+        Tickers that the universe does not know get a row of unknowns: their role is
+        ``unknown`` and their currency unstated, never a default.
+        """
+        wanted = check_labels(tickers, name="tickers")
+        rows = [self._index.get(t, -1) for t in wanted]
+        columns: dict[str, Any] = {
+            name: tuple(getattr(self, name)[i] if i >= 0 else "" for i in rows)
+            for name in _TEXT_COLUMNS
+        }
+        columns["role"] = tuple(
+            self.role[i] if i >= 0 else ("none" if t.startswith("CASH:") else "unknown")
+            for i, t in zip(rows, wanted, strict=True)
+        )
+        padded = np.array(rows)
+        share = np.vstack([self.ai_share, np.full((1, 3), np.nan)])[padded]
+        nat = np.array(["NaT"], "datetime64[D]")
+        for name in ("role_known_from", "listed_from", "listed_until"):
+            columns[name] = np.concatenate([getattr(self, name), nat])[padded]
+        return Universe(wanted, ai_share=share, **columns)
+
+    def labels(self, attribute: str) -> tuple[str, ...]:
+        """Labels of one grouping: country, region, currency, sector, role, ..."""
+        alias = {"currency": "exposure_currency", "class": "asset_class"}
+        name = alias.get(attribute, attribute)
+        if name not in (*_TEXT_COLUMNS, "tickers"):
+            raise DataError(
+                "unknown grouping",
+                received=repr(attribute),
+                expected="country, region, currency, sector, role, theme, venue, "
+                "asset_class",
+            )
+        return getattr(self, name)
+
+    def is_structural_zero(self) -> np.ndarray:
+        """(N,) bool: no claim on company earnings, so no structural move."""
+        return np.array(
+            [
+                c in DOCUMENTED_ZERO_CLASSES or t.startswith("CASH:")
+                for c, t in zip(self.asset_class, self.tickers, strict=True)
+            ],
+            dtype=bool,
+        )
+
+    @classmethod
+    def from_frame(cls, frame) -> Universe:
+        """Build from a table with the columns of a universe file.
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame
+            Column ``ticker`` and any of: name, asset_class, venue (or calendar),
+            country, region, sector, quote_currency, exposure_currency, ai_theme (or
+            theme), role, ai_share_low, ai_share, ai_share_high, role_known_from,
+            first_date, last_date. Other columns are ignored.
+        """
+        if "ticker" not in frame.columns:
+            raise DataError(
+                "universe has no column 'ticker'",
+                received=", ".join(map(str, frame.columns)),
+            )
+        frame = frame.rename(columns={"ai_theme": "theme", "calendar": "venue"})
+        columns: dict[str, Any] = {
+            name: tuple(frame[name].fillna("").astype(str).str.strip())
+            for name in _TEXT_COLUMNS
+            if name in frame.columns
+        }
+        share_names = ["ai_share_low", "ai_share", "ai_share_high"]
+        if set(share_names) <= set(frame.columns):
+            columns["ai_share"] = frame[share_names].to_numpy(dtype=np.float64)
+        if "role_known_from" in frame.columns:
+            columns["role_known_from"] = frame["role_known_from"].to_numpy(
+                dtype="datetime64[D]"
+            )
+        return cls(tuple(frame["ticker"].astype(str).str.strip()), **columns)
+
+    def to_frame(self):
+        """Return the universe as a table, one row per ticker."""
+        import pandas as pd
+
+        table = {"ticker": self.tickers}
+        table |= {name: getattr(self, name) for name in _TEXT_COLUMNS}
+        return pd.DataFrame(table)
+
+    def __repr__(self) -> str:
+        known = sum(r not in ("unknown", "none") for r in self.role)
+        return f"Universe({len(self)} assets, {known} with an AI role)"
+
+    def _repr_html_(self) -> str:
+        return self.to_frame().to_html(index=False, escape=True, max_rows=20)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None or value != value else str(value)
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
+    return f"Did you mean {' or '.join(near)}?" if near else "Check the spelling."
+
+
+def universe_from(source: Any) -> Universe | None:
+    """Return a `Universe` from None, a Universe, a table, or a CSV or Parquet path."""
+    if source is None or isinstance(source, Universe):
+        return source
+    if hasattr(source, "columns"):
+        return Universe.from_frame(source)
+    if isinstance(source, Mapping):
+        import pandas as pd
+
+        return Universe.from_frame(pd.DataFrame(source))
+    from engine.data.files import read_table
+
+    return Universe.from_frame(read_table(source, what="universe"))

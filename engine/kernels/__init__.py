@@ -1,0 +1,1 @@
+"""All numba code: arrays and scalars in, `out` filled; no checks, no pandas."""

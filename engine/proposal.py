@@ -1,0 +1,212 @@
+"""What to trade: the target, the trades with their reasons, and how the solve went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from engine._base import Value, check_labels, frozen_array
+from engine.errors import DataError
+
+
+class Outcome(Enum):
+    """How a proposal came about; the value is a sentence for people."""
+
+    OPTIMAL = "Solved to optimality; every limit holds after rounding."
+    NO_TRADE = "The book is already within every limit; nothing needs to be traded."
+    RULE = "Set by a rule, not by an optimiser."
+    ROUNDING = (
+        "Solved, but whole shares leave a limit short by the amount shown; "
+        "allow fractions or relax that limit."
+    )
+    RELAXED = "The limits could not all hold; they were relaxed in the declared order."
+    HELD = "No trade: the limits could not hold and the declared fallback is to hold."
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """One order.
+
+    Attributes
+    ----------
+    ticker : str
+    units : float
+        Signed; whole where the prices are as traded.
+    value : float
+        Signed, base currency.
+    weight_before, weight_after : float
+    reason : str
+        Which limit or risk the trade serves.
+    """
+
+    ticker: str
+    units: float
+    value: float
+    weight_before: float
+    weight_after: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LimitCheck:
+    """One limit, before and after, re-computed from the rounded target.
+
+    ``value`` and ``limit`` are in the limit's own unit (decimals of net asset value).
+    ``price`` is the dual: saved objective per unit of relaxation, of the continuous
+    problem before rounding; None where the solver has none.
+    """
+
+    name: str
+    before: float
+    after: float
+    limit: float
+    satisfied: bool
+    price: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Proposal(Value):
+    """A target portfolio and everything needed to judge it.
+
+    Attributes
+    ----------
+    labels : tuple of str, length N
+        Assets and cash positions.
+    current, target : (N,) float64
+        Weights of net asset value before trading; the target is after rounding.
+    trades : tuple of Trade
+    cost, turnover : float
+        Cost as a fraction of net asset value; turnover is half the sum of absolute
+        weight changes, cash included.
+    value : float
+        Net asset value before trading, base currency.
+    outcome : Outcome
+    limits : tuple of LimitCheck
+    stress_before, stress_after : mapping shock name -> loss
+        Decimals of net asset value, losses positive, without credit for gains where
+        the limit gives none.
+    objective : str
+    solve_path : tuple of str
+        Solver, status and residuals of each step, in order.
+    notes, warnings : tuple of str
+    """
+
+    labels: tuple[str, ...]
+    current: np.ndarray
+    target: np.ndarray
+    trades: tuple[Trade, ...] = ()
+    cost: float = 0.0
+    turnover: float = 0.0
+    value: float = 1.0
+    outcome: Outcome = Outcome.RULE
+    limits: tuple[LimitCheck, ...] = ()
+    stress_before: Mapping[str, float] = field(default_factory=dict)
+    stress_after: Mapping[str, float] = field(default_factory=dict)
+    objective: str = ""
+    solve_path: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "labels", check_labels(self.labels, name="proposal"))
+        n = len(self.labels)
+        for name in ("current", "target"):
+            weights = frozen_array(
+                getattr(self, name), name=f"{name} weights", ndim=1, shape=(n,)
+            )
+            if abs(weights.sum() - 1.0) > 1e-6:
+                raise DataError(
+                    f"{name} weights of a proposal do not sum to one",
+                    received=f"{weights.sum():.8f}",
+                    expected="1, cash included",
+                )
+            put(self, name, weights)
+
+    @classmethod
+    def from_weights(
+        cls, portfolio: Any, target: Mapping[str, float], *, notes: tuple[str, ...] = ()
+    ) -> Proposal:
+        """Proposal of a rule that names target weights.
+
+        Parameters
+        ----------
+        portfolio : Portfolio
+            Priced; its labels and the target's are merged.
+        target : mapping
+            Weight per label; must sum to one, cash included.
+        """
+        held = dict(zip(portfolio.labels, portfolio.weights, strict=True))
+        labels = tuple(dict.fromkeys([*held, *target]))
+        current = np.array([held.get(k, 0.0) for k in labels])
+        wanted = np.array([float(target.get(k, 0.0)) for k in labels])
+        if not np.isfinite(wanted).all():
+            bad = labels[int(np.argmax(~np.isfinite(wanted)))]
+            raise DataError("a target weight is not a number", asset=bad)
+        change = wanted - current
+        trades = tuple(
+            Trade(k, np.nan, float(z * portfolio.value), float(c), float(w), "rule")
+            for k, z, c, w in zip(labels, change, current, wanted, strict=True)
+            if abs(z) > 1e-12
+        )
+        return cls(
+            labels=labels,
+            current=current,
+            target=wanted,
+            trades=trades,
+            turnover=0.5 * float(np.abs(change).sum()),
+            value=portfolio.value,
+            outcome=Outcome.RULE,
+            notes=notes,
+        )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Target weight per label."""
+        return dict(zip(self.labels, self.target.tolist(), strict=True))
+
+    def to_frame(self):
+        """Return the trades as a table, largest first."""
+        import pandas as pd
+
+        rows = sorted(self.trades, key=lambda t: -abs(t.value))
+        return pd.DataFrame(
+            [
+                {
+                    "ticker": t.ticker,
+                    "side": "buy" if t.value > 0 else "sell",
+                    "units": t.units,
+                    "value": t.value,
+                    "weight_before": t.weight_before,
+                    "weight_after": t.weight_after,
+                    "reason": t.reason,
+                }
+                for t in rows
+            ],
+            columns=[
+                "ticker",
+                "side",
+                "units",
+                "value",
+                "weight_before",
+                "weight_after",
+                "reason",
+            ],
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"Proposal({self.outcome.name}, {len(self.trades)} trades, turnover "
+            f"{self.turnover:.2%}, cost {self.cost * 1e4:.1f} bp)"
+        )
+
+    def _repr_html_(self) -> str:
+        import html
+
+        return f"<p>{html.escape(repr(self))}</p>" + self.to_frame().to_html(
+            index=False, escape=True, float_format="%.4g"
+        )

@@ -1,0 +1,1 @@
+"""Strategies: two methods, one to estimate without a book, one to propose for it."""

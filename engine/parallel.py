@@ -180,5 +180,3 @@ class BlockStream:
 def blocks(n: int, size: int = BLOCK_SIZE) -> list[tuple[int, int, int]]:
     """Divide ``n`` rows into fixed blocks: list of ``(block, start, stop)``."""
     return [(b, s, min(s + size, n)) for b, s in enumerate(range(0, n, size))]
-
-

@@ -77,7 +77,8 @@ class Proposal(Value):
     labels : tuple of str, length N
         Assets and cash positions.
     current, target : (N,) float64
-        Weights of net asset value before trading; the target is after rounding.
+        Weights of net asset value: before trading, and after trading, rounding and
+        costs.
     trades : tuple of Trade
     cost, turnover : float
         Cost as a fraction of net asset value; turnover is half the sum of absolute

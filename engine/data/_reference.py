@@ -23,7 +23,15 @@ SYNTHETIC_LABEL = (
 )
 DEFAULT_SEED = 20250127
 START_PRICE = 100.0  # no price that traded: plainly an index level
+# Chosen openly, so that the default seed shows a typical path and no lucky one: the
+# smallest salt for which the 2016-2025 and 2020-2025 returns of the AI basket and the
+# 2020-2025 return of the market lie within 2.5% a year of their medians over 100 seeds
+# (4.9, 4.5, 5.9), the market's deepest fall is 28% to 50%, the basket's under 75%, and
+# the market's excess kurtosis 8 to 24 (fitted history: 15). Other seeds are as drawn.
+SALT = 56
 LARGEST_INNOVATION = 12.0  # standard deviations; keeps t(3) draws out of absurdity
+LARGEST_VARIANCE = 30.0  # times the mean; about the market's in March 2020
+LARGEST_MOVE = 18.0  # standard deviations; for the market, October 1987
 
 
 class ReferenceFrames(NamedTuple):
@@ -82,23 +90,18 @@ def reference_frames(
     if seed < 0:
         raise ValueError(f"seed must be a non-negative integer, received {seed}")
     par = _parameters()
-    dates = _union_dates(par)
-    metadata = pd.DataFrame(par["metadata"]["rows"], columns=par["metadata"]["columns"])
+    dates, metadata, is_open = _skeleton(par)
     currencies = [*par["fx"]["start"], *par["fx"]["derived"]]
     rates = _rates(par, dates)
-
-    is_open = {
-        venue: ~dates.isin(pd.DatetimeIndex(closed))
-        for venue, closed in par["calendars"]["closed_weekdays"].items()
-    }
-    is_open["FX"] = np.ones(len(dates), dtype=bool)
     returns = _standardised_returns(par, dates, metadata, is_open, seed)
 
     prices = {}
     facts = metadata.set_index("ticker")
     for i, ticker in enumerate(metadata["ticker"]):
         venue = str(facts.at[ticker, "calendar"])
-        live = is_open[venue] & (dates >= pd.Timestamp(facts.at[ticker, "first_date"]))
+        live = is_open[venue] & (
+            dates >= pd.Timestamp(str(facts.at[ticker, "first_date"]))
+        )
         sd = par["assets"]["volatility"][i]
         quote = str(facts.at[ticker, "quote_currency"])
         per_year = is_open[venue].sum() / (len(dates) / _WEEKDAYS_PER_YEAR)
@@ -124,6 +127,21 @@ def reference_source() -> dict[str, Any]:
     return json.loads(json.dumps(_parameters()["source"]))
 
 
+def standardised_panel(par: dict[str, Any], seed: int) -> pd.DataFrame:
+    """Draw log returns (T, N) of given parameters in units of each volatility.
+
+    For the fit, which matches moments by simulation; NaN where shut or unlisted. No
+    drift and no planted day.
+    """
+    dates, metadata, is_open = _skeleton(par)
+    drawn = _standardised_returns(par, dates, metadata, is_open, seed)
+    out = {}
+    for row in metadata.itertuples():
+        live = is_open[str(row.calendar)] & (dates > pd.Timestamp(str(row.first_date)))
+        out[row.ticker] = np.where(live, drawn[str(row.ticker)], np.nan)
+    return pd.DataFrame(out, index=dates)
+
+
 _WEEKDAYS_PER_YEAR = 365.25 * 5 / 7
 
 
@@ -133,13 +151,28 @@ def _parameters() -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def _skeleton(
+    par: dict[str, Any],
+) -> tuple[pd.DatetimeIndex, pd.DataFrame, dict[str, np.ndarray]]:
+    """Dates (T,), metadata, and per calendar whether it is open, (T,) bool."""
+    dates = _union_dates(par)
+    metadata = pd.DataFrame(par["metadata"]["rows"], columns=par["metadata"]["columns"])
+    is_open = {
+        venue: ~dates.isin(pd.DatetimeIndex(closed))
+        for venue, closed in par["calendars"]["closed_weekdays"].items()
+    }
+    # euro reference rates are fixed on nearly every weekday
+    is_open["FX"] = np.ones(len(dates), dtype=bool)
+    return dates, metadata, is_open
+
+
 def _union_dates(par: dict[str, Any]) -> pd.DatetimeIndex:
     """Weekdays of the fitted span on which at least one venue was open."""
     source = par["source"]
-    days = pd.bdate_range(source["first_date"], source["last_date"], unit="us")
+    days = pd.bdate_range(source["first_date"], source["last_date"]).as_unit("us")
     closed = [pd.DatetimeIndex(c) for c in par["calendars"]["closed_weekdays"].values()]
     shut = np.logical_and.reduce([days.isin(c) for c in closed])
-    return pd.DatetimeIndex(days[~shut], name="date", freq=None)
+    return pd.DatetimeIndex(days[~shut].to_numpy(), name="date")
 
 
 def _rates(par: dict[str, Any], dates: pd.DatetimeIndex) -> pd.DataFrame:
@@ -152,11 +185,18 @@ def _rates(par: dict[str, Any], dates: pd.DatetimeIndex) -> pd.DataFrame:
     return pd.DataFrame(out, index=dates)
 
 
-def _innovations(seed: int, stream: int, nu: np.ndarray, T: int) -> np.ndarray:
-    """Student-t draws (T, M) with unit variance and degrees of freedom nu (M,) > 2."""
-    key = np.array([seed & (2**64 - 1), stream], dtype=np.uint64)
+def _innovations(
+    seed: int, stream: int, nu: np.ndarray, T: int, *, joint: bool
+) -> np.ndarray:
+    """Student-t draws (T, M) with unit variance and degrees of freedom nu (M,) > 2.
+
+    ``joint`` gives all columns one mixing variable a day, so that their extremes fall
+    on the same days (a multivariate t with the degrees of freedom of column 0).
+    """
+    key = np.array([seed & (2**64 - 1), 16 * SALT + stream], dtype=np.uint64)
     rng = np.random.Generator(np.random.Philox(key=key))
     normal = rng.standard_normal((T, nu.size))
+    nu = nu[:1] if joint else nu
     chi2 = 2.0 * rng.standard_gamma(nu / 2.0, (T, nu.size))
     draws = normal * np.sqrt((nu - 2.0) / chi2)
     return np.clip(draws, -LARGEST_INNOVATION, LARGEST_INNOVATION)
@@ -175,9 +215,11 @@ def _volatility_paths(z: np.ndarray, dynamics: np.ndarray) -> np.ndarray:
     for t in range(1, len(z)):
         y = np.sqrt(state) * z[t - 1]
         state = omega + (alpha + gamma * (y < 0)) * y * y + beta * state
+        np.minimum(state, LARGEST_VARIANCE, out=state)
         g[t] = state
     regime = g[:, :1] / g[:, 0].mean()
-    return np.sqrt(g * regime**power) * z
+    moves = np.sqrt(g * regime**power) * z
+    return np.clip(moves, -LARGEST_MOVE, LARGEST_MOVE)
 
 
 def _standardise(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -209,21 +251,29 @@ def _standardised_returns(
     block, early = par["anchor_block"], _with_derived(par)
     B = np.array(block["loadings"])
     parts = [
-        np.array(par["factors"]["dynamics"]),
-        np.array(block["dynamics"]),
-        np.array(early["factor_dynamics"]),
-        np.array(early["dynamics"]),
+        np.array(rows).reshape(-1, 5)
+        for rows in (
+            par["factors"]["dynamics"],
+            block["dynamics"],
+            early["factor_dynamics"],
+            early["dynamics"],
+        )
     ]
     sizes = [len(part) for part in parts]
-    z = [_innovations(seed, k, p[:, 3], len(dates)) for k, p in enumerate(parts)]
+    z = [
+        _innovations(seed, k, part[:, 3], len(dates), joint=k == 0)
+        for k, part in enumerate(parts)
+    ]
     x = _volatility_paths(np.hstack(z), np.vstack(parts))
     f, e, g, e_early = np.split(x, np.cumsum(sizes)[:-1], axis=1)
 
     first = metadata.set_index("ticker")["first_date"].to_dict()
     us_open = is_open[par["calendars"]["anchor"]]
-    # The market's luck over the whole span is taken out: no seed is a lost decade or a
-    # bull market, and the AI factor, where the hedge earns or costs, keeps its luck.
-    f[:, 0] -= f[us_open, 0].mean()
+    # The named factors' luck over the whole span is taken out, so that no seed is a
+    # lost decade or an AI boom by itself: either would decide a backtest before any
+    # rule did. Groups, single names and every shorter span keep theirs.
+    named = [k for k, n in enumerate(par["factors"]["names"]) if ":" not in n]
+    f[:, named] -= f[us_open][:, named].mean(axis=0)
     f = _standardise(f, np.broadcast_to(us_open[:, None], f.shape))
     f = np.where(us_open[:, None], f, 0.0)
     live = np.column_stack(

@@ -45,7 +45,7 @@ def parse_time(t: Any) -> tuple[np.datetime64, bool]:
     """
     if isinstance(t, dt.datetime):
         if t.tzinfo is not None:
-            t = t.astimezone(dt.timezone.utc).replace(tzinfo=None)
+            t = t.astimezone(dt.UTC).replace(tzinfo=None)
             return np.datetime64(t.isoformat(), "m"), False
         bare = t.time() == dt.time(0)
         return np.datetime64(t.isoformat(), "m"), bare

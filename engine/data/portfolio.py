@@ -201,7 +201,12 @@ class Portfolio(Value):
                 received=", ".join(given) or "none of them",
             )
         unknown = set(table.columns) - {
-            "ticker", *_QUANTITIES, "currency", "cost_basis", "tax_rate", "name"
+            "ticker",
+            *_QUANTITIES,
+            "currency",
+            "cost_basis",
+            "tax_rate",
+            "name",
         }
         if unknown:
             raise DataError(

@@ -13,7 +13,10 @@ squared error of the off-diagonal correlations (minres; Harman and Jones, 1966,
 Psychometrika 31), one row at a time. Every factor and residual then follows
 GJR-GARCH(1,1) (Glosten, Jagannathan and Runkle, 1993) with Student-t innovations,
 times a power of the market's conditional variance: the common volatility regime.
-Dynamics are chosen on a grid, so there is no optimiser to fail silently.
+Factors share the mixing variable of their t: extremes fall on the same days. Dynamics
+are chosen on grids, so there is no optimiser to fail silently: by likelihood, and for
+the market and the reach of the regime also by the moments of simulated paths, because
+a likelihood alone leaves the size of crises almost undetermined.
 
     python -m engine.data.reference_fit --prices FILE [FILE...] --metadata FILE \
         --fx FILE --rates FILE --event-date 2025-01-27 --tickers ... --out FILE
@@ -35,9 +38,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from engine.data._reference import standardised_panel
+from engine.data.reference_resemblance import (
+    AI_BASKET,
+    log_returns,
+    read_frame,
+    square_moments,
+)
 from engine.errors import DataError
 
-AI_BASKET = "NVDA AVGO AMD MRVL MU TSM ARM SMCI DELL ANET VRT CEG VST GEV ORCL".split()
 DEFAULT_TICKERS = """
 NVDA AVGO AMD MRVL ARM INTC MU TSM UMC ASML AMAT LRCX KLAC ANET CIEN COHR SMCI DELL
 ETN VRT GEV PWR CEG VST NRG TLN APLD CORZ EQIX DLR ORCL MSFT GOOGL AMZN META CRM NOW
@@ -55,16 +64,18 @@ META_COLUMNS = (
 ).split()
 
 # Judgement, all of it: written to the parameter file under that word. The realised
-# AI premium of 2016-2025 (about 40% a year) is one draw from a distribution whose mean
-# nobody knew: planting it would make any backtest on this market a replay of the rally
-# and every hedge look foolish. A market and a term premium are all that is expected.
-PREMIA_PA = {"market": 0.05, "rates": 0.01}
+# AI premium of 2016-2025 (tens of percent a year) is one draw from a distribution whose
+# mean nobody knew: planting it would make any backtest on this market a replay of the
+# rally and every hedge look foolish. At zero, leaving AI would be free and every hedge
+# would look clever. 3% a year for the basket beyond its market beta is half the
+# market's reward per unit of risk, and a small part of what was realised.
+PREMIA_PA = {"market": 0.05, "ai": 0.03, "rates": 0.01}
 PEGS = {
     "HKD": {"anchor": "USD", "centre": 1 / 7.8, "half_width": 0.0064},
     "DKK": {"anchor": "EUR", "centre": 1 / 7.46038, "half_width": 0.005},
 }
 PEG_PERSISTENCE = 0.98  # keeps the level well inside the band at the fitted volatility
-DERIVED_CURRENCIES = {"TWD": {"like": "KRW", "scale": 0.55, "start": 1 / 32.9}}
+DERIVED_CURRENCIES = {"TWD": {"like": "KRW", "scale": 0.55, "start": 0.0304}}
 # Policy or short money-market rates in percent at the turn of each year, 2016 to 2026,
 # rounded, from general knowledge; linear in between.
 POLICY_RATES = {
@@ -83,6 +94,8 @@ POLICY_RATES = {
     "DKK": [-0.6, -0.6, -0.6, -0.6, -0.7, -0.55, -0.55, 1.75, 3.6, 2.6, 1.6],
     "TWD": [1.625, 1.375, 1.375, 1.375, 1.375, 1.125, 1.125, 1.75, 1.875, 2.0, 2.0],
 }
+SMALLEST_LOADING = 0.004  # smaller ones are stored as zero
+LARGEST_POWER = 1.0  # beyond it one crisis decides a decade's volatility
 DEGREES = (3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 9.0, 12.0, 30.0)
 
 
@@ -94,17 +107,6 @@ class Panel(NamedTuple):
     rates: pd.Series
     metadata: pd.DataFrame
     digests: dict[str, str]
-
-
-def read_frame(path: Path) -> pd.DataFrame:
-    """Read a wide CSV or Parquet file, dates first, into a float frame by date."""
-    if path.suffix == ".parquet":
-        frame = pd.read_parquet(path)
-        frame = frame.set_index("date") if "date" in frame.columns else frame
-    else:
-        frame = pd.read_csv(path, index_col=0)
-    frame.index = pd.DatetimeIndex(pd.to_datetime(frame.index), name="date")
-    return frame.sort_index()
 
 
 def read_panel(
@@ -132,12 +134,6 @@ def read_panel(
         for path in (*prices, metadata, fx, rates)
     }
     return Panel(joined[list(tickers)], read_frame(fx), rate, meta, digests)
-
-
-def log_returns(prices: pd.DataFrame) -> pd.DataFrame:
-    """Log return of each column between its own consecutive observations."""
-    out = {c: np.log(prices[c].dropna()).diff() for c in prices.columns}
-    return pd.DataFrame(out).reindex(prices.index)
 
 
 def lagged_positions(local: np.ndarray, anchor: np.ndarray) -> np.ndarray:
@@ -180,7 +176,7 @@ def factor_mask(
         members = meta.index[meta["asset_class"] == asset_class].tolist()
         if members:
             anchors.append((label, members[:1]))
-    home = meta.loc[market]
+    home = {str(k): str(v) for k, v in meta.loc[market].items()}
     fund = meta["asset_class"].str.startswith("etf_equity").to_numpy()
     at_home = (meta["country"] == home["country"]).to_numpy()
     names = [label for label, _ in anchors] + ["style:1", "style:2"]
@@ -201,20 +197,23 @@ def minres_loadings(
     mask: np.ndarray,
     *,
     anchors: Sequence[np.ndarray] = (),
+    most: np.ndarray | float = 0.995,
+    ridge: np.ndarray | float = 2e-3,
     sweeps: int = 80,
-    ridge: float = 2e-3,
 ) -> np.ndarray:
     """Fit loadings (N, K) with a zero pattern to the off-diagonal correlations.
 
-    Minimises sum over i != j of (corr_ij - b_i'b_j)^2 + ridge |b_i|^2, a row at a time.
-    A NaN correlation (two series never open together) carries no weight. The first
-    columns start from the portfolios ``anchors`` (each (N,)), the others from the
-    leading eigenvector of what the columns before leave among their own assets.
+    Minimises sum over i != j of (corr_ij - b_i'b_j)^2 + ridge_i |b_i|^2, a row at a
+    time, with communality |b_i|^2 at most ``most``. A NaN correlation (two series never
+    open together) carries no weight. The first columns start from the portfolios
+    ``anchors`` (each (N,)), the others from the leading eigenvector of what the
+    columns before leave among their own assets.
     """
     known = np.isfinite(corr)
     np.fill_diagonal(known, False)
     target = np.where(known, corr, 0.0)
     B = np.zeros(mask.shape)
+    most, ridge = (np.broadcast_to(x, len(B)) for x in (most, ridge))
     for k in range(mask.shape[1]):
         rows = np.flatnonzero(mask[:, k])
         left = target - B @ B.T
@@ -231,10 +230,10 @@ def minres_loadings(
         for i in range(len(B)):
             cols, rows = np.flatnonzero(mask[i]), np.flatnonzero(known[i])
             X = B[np.ix_(rows, cols)]
-            gram = X.T @ X + ridge * np.eye(cols.size)
+            gram = X.T @ X + ridge[i] * np.eye(cols.size)
             b = np.linalg.solve(gram, X.T @ target[i, rows])
             # a Heywood case: a communality above one has no residual variance left
-            B[i, cols] = b * min(1.0, math.sqrt(0.995 / max(b @ b, 1e-12)))
+            B[i, cols] = b * min(1.0, math.sqrt(most[i] / max(b @ b, 1e-12)))
     return B
 
 
@@ -293,6 +292,79 @@ def t_log_likelihood(Y: np.ndarray, h: np.ndarray, nu: float) -> np.ndarray:
     return np.nanmean(terms, axis=0)
 
 
+def match_market(x: np.ndarray, *, nats: float = 6.0, paths: int = 48) -> np.ndarray:
+    """Alpha, gamma, beta, nu and a zero power for the market factor x (T,).
+
+    The likelihood is nearly flat along a ridge on which crises differ a great deal.
+    Among the grid points within ``nats`` of the best, take the one whose simulated
+    kurtosis and autocorrelations of squares (medians over paths) lie nearest to those
+    observed, in units of roughly one sampling error each.
+    """
+    X, ones, found = x[:, None], np.ones(1), []
+    alphas, gammas = (0.01, 0.04, 0.08, 0.12), (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
+    for alpha, gamma in itertools.product(alphas, gammas):
+        for total in (0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99):
+            beta = total - alpha - gamma / 2
+            if beta < 0:
+                continue
+            h = garch_variance(X, alpha * ones, gamma * ones, beta * ones)
+            for nu in DEGREES[4:-1]:
+                value = float(t_log_likelihood(X, h, nu)[0]) * x.size
+                found.append((value, alpha, gamma, beta, nu))
+    table = np.array(found)
+    table = table[table[:, 0] > table[:, 0].max() - nats]
+    rng = np.random.Generator(np.random.Philox(key=0))
+    normal = rng.standard_normal((x.size, 1, paths))
+    nu = table[:, 4, None]
+    draws = normal * np.sqrt(
+        (nu - 2) / (2 * rng.standard_gamma(nu / 2, (x.size, len(table), paths)))
+    )
+    alpha, gamma, beta = (table[:, k, None] for k in (1, 2, 3))
+    omega, h = 1.0 - alpha - gamma / 2 - beta, np.ones((len(table), paths))
+    for t in range(x.size):
+        draws[t] *= np.sqrt(h)
+        h = omega + (alpha + gamma * (draws[t] < 0)) * draws[t] ** 2 + beta * h
+    simulated = np.median(square_moments(draws), axis=2).T
+    scale = np.array([0.25, 0.1, 0.1, 0.05])
+    gap = (((simulated - square_moments(X)[:, 0]) / scale) ** 2).sum(axis=1)
+    return np.append(table[gap.argmin(), 1:], 0.0)
+
+
+def match_regime(par: dict[str, Any], real: np.ndarray, *, seeds: int = 6) -> float:
+    """Scale every regime power in ``par`` so that the median kurtosis is matched.
+
+    The power of one noisy series on an estimated variance is biased towards zero, and
+    an asset adds many series up: without this step, crises hit the market alone.
+    ``real`` (N,) are excess kurtoses outside the event. Returns the factor chosen.
+    """
+    powers = [
+        (rows, [row[4] for row in rows])
+        for rows in (
+            par["factors"]["dynamics"][1:],
+            par["anchor_block"]["dynamics"],
+            par["early_block"]["factor_dynamics"],
+            par["early_block"]["dynamics"],
+        )
+    ]
+
+    def apply(scale: float) -> None:
+        for rows, original in powers:
+            for row, power in zip(rows, original, strict=True):
+                row[4] = round(min(power * scale, LARGEST_POWER), 4)
+
+    scales = np.arange(1.0, 2.26, 0.25)
+    gaps = []
+    for scale in scales:
+        apply(float(scale))
+        made = [
+            np.median(standardised_panel(par, seed).kurt()) for seed in range(seeds)
+        ]
+        gaps.append(abs(np.log(np.median(made) / np.median(real))))
+    best = float(scales[np.argmin(gaps)])
+    apply(best)
+    return best
+
+
 def regime_powers(X: np.ndarray, regime: np.ndarray) -> np.ndarray:
     """Power (M,) of the market variance (T,) in the variance of each column of X.
 
@@ -308,49 +380,39 @@ def regime_powers(X: np.ndarray, regime: np.ndarray) -> np.ndarray:
     return powers[np.argmax(table, axis=0)]
 
 
-def fit_dynamics(
-    X: np.ndarray, regime: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def fit_dynamics(X: np.ndarray, regime: np.ndarray) -> np.ndarray:
     """Alpha, gamma, beta, nu and the regime power of each column, by grid search.
 
     Parameters
     ----------
     X : (T, M) float64
         Standardised series; NaN where absent.
-    regime : (T,) float64, optional
-        The market's conditional variance. None for the market itself: only there is
-        gamma free, since volatility answers falls of the market, not of a residual.
+    regime : (T,) float64
+        The market's conditional variance, mean one.
 
     Returns
     -------
-    parameters : (M, 5) float64
-    variance : (T, M) float64
-        Conditional variances at the chosen parameters, mean near one.
+    (M, 5) float64
+        Gamma is zero: volatility answers falls of the market, not of a residual.
     """
     alphas = (0.01, 0.02, 0.04, 0.06, 0.08, 0.11, 0.15, 0.2)
     persistences = (0.6, 0.8, 0.9, 0.94, 0.96, 0.97, 0.98, 0.985, 0.99)
-    gammas = (0.0,) if regime is not None else (0.0, 0.05, 0.1, 0.15, 0.2, 0.25)
     best = np.full(X.shape[1], -np.inf)
     chosen = np.zeros((X.shape[1], 5))
-    base = np.ones(len(X)) if regime is None else regime
-    if regime is not None:
-        chosen[:, 4] = regime_powers(X, regime)
-    scale = base[:, None] ** chosen[:, 4]
-    Y = X / np.sqrt(scale)
+    chosen[:, 4] = regime_powers(X, regime)
+    Y = X / np.sqrt(regime[:, None] ** chosen[:, 4])
     Y = Y / np.sqrt(np.nanmean(Y**2, axis=0))
     ones = np.ones(X.shape[1])
-    for alpha, gamma, total in itertools.product(alphas, gammas, persistences):
-        beta = total - alpha - gamma / 2
-        if beta >= 0:
-            h = garch_variance(Y, alpha * ones, gamma * ones, beta * ones)
-            value = t_log_likelihood(Y, h, 5.0)
-            better = value > best
-            best = np.where(better, value, best)
-            chosen[better, :3] = (alpha, gamma, beta)
+    for alpha, total in itertools.product(alphas, persistences):
+        h = garch_variance(Y, alpha * ones, 0.0 * ones, (total - alpha) * ones)
+        value = t_log_likelihood(Y, h, 5.0)
+        better = value > best
+        best = np.where(better, value, best)
+        chosen[better, :3] = (alpha, 0.0, total - alpha)
     h = garch_variance(Y, *chosen[:, :3].T)
     table = np.array([t_log_likelihood(Y, h, nu) for nu in DEGREES])
     chosen[:, 3] = np.array(DEGREES)[table.argmax(axis=0)]
-    return chosen, h * scale
+    return chosen
 
 
 def planted_dates(
@@ -422,96 +484,159 @@ def rate_table(rates: pd.Series, currencies: Sequence[str]) -> dict[str, Any]:
     return table
 
 
+def choose_currencies(
+    meta: pd.DataFrame, fx: pd.DataFrame
+) -> tuple[set[str], list[str]]:
+    """Name the currencies the assets need, and those of them to fit from ``fx``.
+
+    The second list also holds what a peg or a derived currency leans on.
+    """
+    wanted = set(meta["quote_currency"]) | set(meta["exposure_currency"])
+    leans = {v["like"] for k, v in DERIVED_CURRENCIES.items() if k in wanted}
+    leans |= {str(v["anchor"]) for k, v in PEGS.items() if k in wanted}
+    currencies = sorted((wanted | leans) & set(fx.columns)) or sorted(fx.columns)
+    derived = {k for k, v in DERIVED_CURRENCIES.items() if v["like"] in currencies}
+    for currency in sorted(set(meta["quote_currency"]) - {"USD"}):
+        if currency not in {*currencies, *derived} or currency not in POLICY_RATES:
+            raise DataError(
+                f"prices quoted in {currency} cannot be valued: the FX file holds "
+                f"{', '.join(fx.columns)} and cash rates exist for "
+                f"{', '.join(POLICY_RATES)}; add the series or drop its tickers"
+            )
+    return wanted, currencies
+
+
+def fit_anchor(
+    Z: np.ndarray,
+    sd: np.ndarray,
+    meta: pd.DataFrame,
+    basket: Sequence[str],
+    market: str,
+) -> tuple[list[str], np.ndarray]:
+    """Fit factor names and loadings (N, K) of the anchor venue's returns Z (T, N)."""
+    names, anchors, mask = factor_mask(meta, basket, market)
+    portfolios = [meta.index.isin(group) * sd for group in anchors]
+    share = ~meta["asset_class"].str.startswith("etf").to_numpy()
+    seen = np.isfinite(Z).sum(axis=0)
+    B = minres_loadings(
+        pairwise_correlation(Z),
+        mask,
+        anchors=portfolios,
+        most=np.where(share, 0.85, 0.995),
+        # a young listing says little: its loadings are pulled to zero the harder
+        ridge=np.where(share, 0.01, 0.002) * seen.max() / seen,
+    )
+    B = rotate_to_anchors(B, portfolios, int(mask.all(axis=0).sum()))
+    used = np.flatnonzero(np.abs(B).max(axis=0) > SMALLEST_LOADING)
+    return [names[k] for k in used], B[:, used]
+
+
+def fit_early(
+    Z: np.ndarray,
+    E: np.ndarray,
+    venue: Sequence[str],
+    us_open: np.ndarray,
+    B: np.ndarray,
+) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
+    """Fit the series E (T, M) that close before New York, and currencies.
+
+    They load on the anchor factors of the date and of what New York did since the last
+    local session; then share one factor per venue, one over all local listings and
+    three among the currencies. Returns the names of those, and the three loadings.
+    """
+    pairs = []
+    for j in range(E.shape[1]):
+        lagged = lagged_positions(np.isfinite(E[:, j]), us_open)
+        pairs.append(early_loadings(Z, E[:, j], lagged, B))
+    B0, B1 = np.array([b[0] for b in pairs]), np.array([b[1] for b in pairs])
+    local = np.array([v != "FX" for v in venue])
+    members = {"local": local}
+    for name in sorted(set(venue) - {"FX"}):
+        members[name] = np.array([v == name for v in venue])
+    members |= {f"fx:{k}": ~local for k in (1, 2, 3)}
+    members = {k: rows for k, rows in members.items() if rows.any()}
+    left = pairwise_correlation(E) - B0 @ B0.T - B1 @ B1.T
+    C = minres_loadings(left, np.column_stack(list(members.values())))
+    spare = np.maximum(0.98 - (B0**2).sum(1) - (B1**2).sum(1), 0.0)
+    C *= np.sqrt(np.minimum(1.0, spare / np.maximum((C**2).sum(1), 1e-12)))[:, None]
+    used = np.flatnonzero(np.abs(C).max(axis=0) > SMALLEST_LOADING)
+    return [list(members)[k] for k in used], B0, B1, C[:, used]
+
+
+def early_residuals(
+    E: np.ndarray, F: np.ndarray, B0: np.ndarray, B1: np.ndarray, C: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (T, G) of the early factors and residuals (T, M), given F (T, K)."""
+    F = np.nan_to_num(F)
+    total = np.cumsum(np.vstack([np.zeros(F.shape[1]), F]), axis=0)
+    early = E.copy()
+    for j in range(E.shape[1]):
+        at = np.flatnonzero(np.isfinite(E[:, j]))
+        since = np.concatenate([[0], at[:-1]])
+        early[at, j] -= F[at] @ B0[j] + (total[at] - total[since]) @ B1[j]
+    scale = np.sqrt(np.nanmean(early**2, axis=0))
+    G = factor_scores(early / scale, C / scale[:, None])
+    residual = early - G @ C.T
+    G[~np.isfinite(E).any(axis=1)] = np.nan
+    return G, residual
+
+
 def fit_reference(
     panel: Panel, *, market: str, basket: Sequence[str], event: pd.Timestamp, text: str
 ) -> dict[str, Any]:
     """Fit everything the generator needs; returns what goes into the JSON file."""
     meta, prices = panel.metadata, panel.prices
-    anchor = meta.loc[market, "calendar"]
+    anchor = str(meta.loc[market, "calendar"])
+    home = meta["calendar"] == anchor
+    us = home.to_numpy()
     venues = {
-        str(v): prices.loc[:, meta["calendar"] == v].dropna(how="all").index
+        str(v): open_on(prices[meta.index[meta["calendar"] == v].tolist()])
         for v in meta["calendar"].unique()
     }
-    dates = prices.dropna(how="all").index
-    prices = prices.reindex(dates)
-    wanted = set(meta["quote_currency"]) | set(meta["exposure_currency"])
-    currencies = sorted(wanted & set(panel.fx.columns))
-    fx = panel.fx[currencies].loc[dates[0] : dates[-1]]
-    fx = fx[fx.index.isin(dates)].reindex(dates)
-    us = (meta["calendar"] == anchor).to_numpy()
+    dates = open_on(prices)
+    wanted, currencies = choose_currencies(meta, panel.fx)
+    fx = panel.fx.loc[panel.fx.index.isin(dates), currencies].reindex(dates)
 
-    plant = planted_dates({**venues, "FX": fx.dropna(how="all").index}, anchor, event)
-    stock, money = log_returns(prices), log_returns(fx)
-    moves = event_moves(stock, money, meta, plant)
-    R = stock.copy()
+    # The planted moves are kept apart: a shock that is put in again must not also
+    # fatten the tails from which the other days are drawn.
+    plant = planted_dates({**venues, "FX": open_on(fx)}, anchor, event)
+    R, money = log_returns(prices.reindex(dates)), log_returns(fx)
+    moves = event_moves(R, money, meta, plant)
     for venue, on in plant.items():
-        columns = meta.index[meta["calendar"] == venue]
-        R.loc[on, columns] = np.nan
-        if venue == "FX":
-            money.loc[on] = np.nan
+        R.loc[on, meta.index[meta["calendar"] == venue]] = np.nan
+    money.loc[plant["FX"]] = np.nan
     sd = R.std().to_numpy()
-    Z = ((R - R.mean()) / R.std()).to_numpy()
-    E = np.hstack([Z[:, ~us], ((money - money.mean()) / money.std()).to_numpy()])
-    Zus = Z[:, us]
-
-    names, anchors, mask = factor_mask(meta[us], basket, market)
-    place = {t: k for k, t in enumerate(meta.index[us])}
-    portfolios = [meta.index[us].isin(group) * sd[us] for group in anchors]
-    B = minres_loadings(pairwise_correlation(Zus), mask, anchors=portfolios)
-    B = rotate_to_anchors(B, portfolios, int(mask.all(axis=0).sum()))
-    F = factor_scores(Zus, B)
-
-    # Earlier closes: load on the same date and on what New York did since, then share
-    # a factor per venue, one over all local listings, and three among the currencies.
+    scaled = ((R - R.mean()) / R.std()).to_numpy()
+    Z = scaled[:, us]
+    E = np.hstack([scaled[:, ~us], ((money - money.mean()) / money.std()).to_numpy()])
     us_open = dates.isin(venues[anchor])
-    early_names = [*meta.index[~us], *currencies]
-    early_venue = [*meta["calendar"][~us], *(["FX"] * len(currencies))]
-    pairs = []
-    for j in range(E.shape[1]):
-        lagged = lagged_positions(np.isfinite(E[:, j]), us_open)
-        pairs.append(early_loadings(Zus, E[:, j], lagged, B))
-    B0, B1 = np.array([b[0] for b in pairs]), np.array([b[1] for b in pairs])
-    local = np.array([v != "FX" for v in early_venue])
-    early_factors = ["local", *sorted({v for v in early_venue if v != "FX"})]
-    columns = [local] + [
-        np.array([v == venue for v in early_venue]) for venue in early_factors[1:]
-    ]
-    early_factors += ["fx:1", "fx:2", "fx:3"]
-    columns += [~local] * 3
-    left = pairwise_correlation(E) - B0 @ B0.T - B1 @ B1.T
-    C = minres_loadings(left, np.column_stack(columns))
-    spare = np.maximum(0.98 - (B0**2).sum(1) - (B1**2).sum(1), 0.0)
-    C *= np.sqrt(np.minimum(1.0, spare / np.maximum((C**2).sum(1), 1e-12)))[:, None]
+    early_venue = [*meta["calendar"][~home], *(["FX"] * len(currencies))]
 
-    F = F / np.sqrt((F[us_open] ** 2).mean(axis=0))
-    F[~us_open] = np.nan
-    market_dynamics, market_h = fit_dynamics(F[:, :1])
-    regime = pd.Series(np.where(us_open, market_h[:, 0], np.nan)).ffill().to_numpy()
-    regime = regime / regime.mean()
-    idio = Zus - np.where(us_open[:, None], F, 0.0) @ B.T
-    total = np.nancumsum(np.vstack([np.zeros(F.shape[1]), np.nan_to_num(F)]), axis=0)
-    early = E.copy()
-    for j in range(E.shape[1]):
-        at = np.flatnonzero(np.isfinite(E[:, j]))
-        since = np.zeros_like(at)
-        since[1:] = at[:-1]
-        early[at, j] -= np.nan_to_num(F[at]) @ B0[j]
-        early[at, j] -= (total[at] - total[since]) @ B1[j]
-    early_scale = np.sqrt(np.nanmean(early**2, axis=0))
-    G = factor_scores(early / early_scale, C / early_scale[:, None])
-    G[~np.isfinite(E).any(axis=1)] = np.nan
-    idio_early = early - np.nan_to_num(G) @ C.T
-    series = np.hstack([F[:, 1:], idio, G, idio_early])
+    names, B = fit_anchor(Z, sd[us], meta[home], basket, market)
+    members, B0, B1, C = fit_early(Z, E, early_venue, us_open, B)
+    F = factor_scores(Z, B)
+    F = np.where(us_open[:, None], F / np.sqrt((F[us_open] ** 2).mean(axis=0)), np.nan)
+    G, residual = early_residuals(E, F, B0, B1, C)
+
+    first = match_market(F[us_open, 0])
+    regime = garch_variance(F[:, :1], *first[:3, None])[:, 0]
+    series = np.hstack([F[:, 1:], Z - np.nan_to_num(F) @ B.T, G, residual])
     series = series / np.sqrt(np.nanmean(series**2, axis=0))
-    dynamics, _ = fit_dynamics(series, regime)
-    dynamics = np.vstack([market_dynamics, dynamics])
-    n_f, n_us, n_g = F.shape[1], int(us.sum()), G.shape[1]
-    split = np.split(dynamics, np.cumsum([n_f, n_us, n_g]))
+    dynamics = np.vstack([first, fit_dynamics(series, regime / regime.mean())])
+    sizes = np.cumsum([F.shape[1], Z.shape[1], G.shape[1]])
+    split = [rounded(part, 4) for part in np.split(dynamics, sizes)]
 
-    spy, tlt = place[market], anchors[2][0] if len(anchors) > 2 else None
-    per_year = len(venues[anchor]) / ((dates[-1] - dates[0]).days / 365.25)
-    premia = premia_pa(B, B0 + B1, sd, us, spy, place[tlt] if tlt else None)
-    return {
+    loadings = np.zeros((us.size, len(names)))
+    loadings[us], loadings[~us] = B, (B0 + B1)[: int((~us).sum())]
+    place = {str(t): k for k, t in enumerate(meta.index)}
+    bonds = meta.index[us & (meta["asset_class"] == "etf_bond").to_numpy()]
+    earners = {
+        "market": [place[market]],
+        "ai": [place[t] for t in basket if t in place],
+        "rates": [place[str(t)] for t in bonds[:1]],
+    }
+    earners = {k: rows for k, rows in earners.items() if rows}
+    par: dict[str, Any] = {
         "source": {
             "text": text,
             "first_date": dates[0].date().isoformat(),
@@ -520,14 +645,14 @@ def fit_reference(
             "left_out_of_the_fit": {k: _iso(v) for k, v in plant.items()},
             "judgement": {
                 "premia_pa": PREMIA_PA,
-                "premia_why": "expected excess return is market beta and duration "
-                "only; the realised AI premium is not planted",
+                "premia_why": "the realised AI premium is not planted; at zero a hedge "
+                "would be free",
                 "derived_currencies": DERIVED_CURRENCIES,
+                "derived_why": "the FX source has no such series",
                 "pegs": "convertibility and ERM II bands",
                 "policy_rates": "all cash rates but USD, from general knowledge",
             },
         },
-        "sessions_per_year": round(per_year, 2),
         "market": market,
         "basket": [t for t in basket if t in meta.index],
         "calendars": {
@@ -543,24 +668,24 @@ def fit_reference(
         },
         "assets": {
             "volatility": [significant(x, 5) for x in sd],
-            "premium_pa": rounded(premia, 4),
+            "premium_pa": rounded(premia_pa(loadings, sd, names, earners), 4),
         },
-        "factors": {"names": names, "dynamics": rounded(split[0], 4)},
+        "factors": {"names": names, "dynamics": split[0]},
         "anchor_block": {
             "tickers": meta.index[us].tolist(),
-            "loadings": rounded(B, 4, 0.004),
-            "dynamics": rounded(split[1], 4),
+            "loadings": rounded(B, 4, SMALLEST_LOADING),
+            "dynamics": split[1],
         },
         "early_block": {
-            "names": early_names,
+            "names": [*meta.index[~us], *currencies],
             "calendars": early_venue,
             "volatility": [significant(x, 5) for x in [*sd[~us], *money.std()]],
-            "same_date": rounded(B0, 4, 0.004),
-            "lagged": rounded(B1, 4, 0.004),
-            "factors": early_factors,
-            "factor_loadings": rounded(C, 4, 0.004),
-            "factor_dynamics": rounded(split[2], 4),
-            "dynamics": rounded(split[3], 4),
+            "same_date": rounded(B0, 4, SMALLEST_LOADING),
+            "lagged": rounded(B1, 4, SMALLEST_LOADING),
+            "factors": members,
+            "factor_loadings": rounded(C, 4, SMALLEST_LOADING),
+            "factor_dynamics": split[2],
+            "dynamics": split[3],
         },
         "fx": {
             "start": {c: significant(fx[c].dropna().iloc[0], 5) for c in currencies},
@@ -575,6 +700,13 @@ def fit_reference(
         "rates": rate_table(panel.rates, sorted(wanted)),
         "event": {"date": event.date().isoformat(), "moves": moves},
     }
+    par["source"]["regime_power_scale"] = match_regime(par, R.kurt().to_numpy())
+    return par
+
+
+def open_on(frame: pd.DataFrame) -> pd.DatetimeIndex:
+    """Dates on which at least one column has a value."""
+    return pd.DatetimeIndex(frame.dropna(how="all").index)
 
 
 def _iso(dates: Any) -> list[str]:
@@ -587,36 +719,38 @@ def event_moves(
     meta: pd.DataFrame,
     plant: dict[str, list[pd.Timestamp]],
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Collect the simple returns to plant, by calendar, date and name; rounded to 1e-5."""
+    """Collect the simple returns to plant, by calendar, date and name."""
     out: dict[str, dict[str, dict[str, float]]] = {}
     for venue, on in plant.items():
         frame = money if venue == "FX" else stock.loc[:, meta["calendar"] == venue]
-        simple = np.expm1(frame.loc[on])
         out[venue] = {
             date.date().isoformat(): {
-                str(c): round(float(x), 5) for c, x in row.dropna().items()
+                str(c): round(math.expm1(x), 5)
+                for c, x in zip(frame.columns, frame.loc[date].to_numpy(), strict=True)
+                if math.isfinite(x)
             }
-            for date, row in zip(on, (simple.loc[d] for d in on), strict=True)
+            for date in on
         }
     return out
 
 
 def premia_pa(
-    B: np.ndarray,
-    B_early: np.ndarray,
+    loadings: np.ndarray,
     sd: np.ndarray,
-    us: np.ndarray,
-    spy: int,
-    bond: int | None,
+    names: list[str],
+    earners: dict[str, list[int]],
 ) -> np.ndarray:
-    """Price market beta and duration: expected excess return (N,) a year."""
-    loadings = np.zeros((us.size, B.shape[1]))
-    loadings[us], loadings[~us] = B, B_early[: int((~us).sum())]
+    """Price market beta, AI exposure and duration: expected excess return (N,) a year.
+
+    ``earners`` names, per factor, the rows of loadings (N, K) whose equal-weight
+    portfolio earns exactly that premium on that factor.
+    """
     exposure = loadings * sd[:, None]
-    anchored = exposure[us]
-    out = PREMIA_PA["market"] * exposure[:, 0] / anchored[spy, 0]
-    if bond is not None:
-        out = out + PREMIA_PA["rates"] * exposure[:, 2] / anchored[bond, 2]
+    out = np.zeros(sd.size)
+    for name, premium in PREMIA_PA.items():
+        if name in names and name in earners:
+            on_factor = exposure[:, names.index(name)]
+            out += premium * on_factor / on_factor[earners[name]].mean()
     return out
 
 

@@ -21,10 +21,39 @@ import numpy as np
 import pandas as pd
 
 from engine.data._reference import DEFAULT_SEED, SYNTHETIC_LABEL, reference_frames
-from engine.data.reference_fit import AI_BASKET, log_returns, read_frame
 
+AI_BASKET = "NVDA AVGO AMD MRVL MU TSM ARM SMCI DELL ANET VRT CEG VST GEV ORCL".split()
 SQUARES_LAGS = (1, 5, 20)
-COLUMNS = ["statistic", "group", "real", "synthetic", "difference", "ratio"]
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """Read a wide CSV or Parquet file, dates first, into a float frame by date."""
+    if path.suffix == ".parquet":
+        frame = pd.read_parquet(path)
+        frame = frame.set_index("date") if "date" in frame.columns else frame
+    else:
+        frame = pd.read_csv(path, index_col=0)
+    frame.index = pd.DatetimeIndex(pd.to_datetime(frame.index), name="date")
+    return frame.sort_index()
+
+
+def log_returns(prices: pd.DataFrame) -> pd.DataFrame:
+    """Log return of each column between its own consecutive observations."""
+    out = {}
+    for column in prices.columns:
+        seen = prices[column].dropna()
+        out[column] = pd.Series(np.log(seen.to_numpy()), index=seen.index).diff()
+    return pd.DataFrame(out).reindex(prices.index)
+
+
+def square_moments(Y: np.ndarray) -> np.ndarray:
+    """Log kurtosis and autocorrelation of squares, lags 1, 5, 20; (4, M) of (T, M)."""
+    square = Y**2
+    level = (square**2).mean(axis=0) / square.mean(axis=0) ** 2
+    c = square - square.mean(axis=0)
+    own = (c * c).mean(axis=0)
+    lags = [(c[k:] * c[:-k]).sum(axis=0) / len(c) / own for k in SQUARES_LAGS]
+    return np.array([np.log(level), *lags])
 
 
 def resemblance(

@@ -8,7 +8,7 @@ admission of hindsight (`strategies` and `backtests` stamp it on what they write
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -194,6 +194,21 @@ class Universe(Value):
         for name in ("role_known_from", "listed_from", "listed_until"):
             columns[name] = np.concatenate([getattr(self, name), nat])[padded]
         return Universe(wanted, ai_share=share, **columns)
+
+    def known_at(self, time: np.datetime64, *, hindsight: bool = False) -> Universe:
+        """Universe as known at ``time``: a role dated later reads ``unknown``.
+
+        Undated roles stay; a backtest asks `MarketView.roles`, which refuses them.
+        """
+        later = self.role_known_from > np.asarray(time).astype("datetime64[D]")
+        if hindsight or not later.any():
+            return self
+        share = self.ai_share.copy()
+        share[later] = np.nan
+        role = tuple(
+            "unknown" if late else r for late, r in zip(later, self.role, strict=True)
+        )
+        return replace(self, role=role, ai_share=share)
 
     def labels(self, attribute: str) -> tuple[str, ...]:
         """Labels of one grouping: country, region, currency, sector, role, ..."""

@@ -72,13 +72,9 @@ class MarketView(Value):
                 fix="Give role_known_from in the universe, or admit it with "
                 "hindsight_parameters=True (the output is stamped).",
             )
-        later = dated & (known_from > self.time.astype("datetime64[D]"))
-        if self.hindsight_parameters:
-            later &= False
-        return tuple(
-            "unknown" if late else role
-            for late, role in zip(later, self.universe.role, strict=True)
-        )
+        return self.universe.known_at(
+            self.time, hindsight=self.hindsight_parameters
+        ).role
 
     def tradable(self, *, min_history: int = 1) -> np.ndarray:
         """(N,) bool: listed now, with at least ``min_history`` prices so far."""

@@ -48,7 +48,7 @@ def _as_bits(typingctx, number):
 
 @intrinsic
 def _fma(typingctx, a, b, c):
-    """a * b + c, rounded once: defined by IEEE 754, so the same on every machine."""
+    """A * b + c, rounded once: defined by IEEE 754, so the same on every machine."""
 
     def codegen(context, builder, signature, args):
         return builder.fma(*args)
@@ -112,7 +112,7 @@ def _unit(bits):
 
 @njit(inline="always", error_model="numpy")
 def _log(x):
-    """Natural logarithm of a positive normal number; the argument is reduced to [sqrt(1/2), sqrt(2))."""
+    """Natural logarithm of a normal number, reduced to [sqrt(1/2), sqrt(2))."""
     bits = _as_bits(x)
     exponent = np.int64(bits - _U(0x3FE6A09E667F3BCD)) >> np.int64(52)
     f = _as_double(bits - (_U(exponent) << _U(52))) - 1.0

@@ -1,0 +1,375 @@
+"""`stress`: what a book would lose under each shock, and which holdings cause it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine._base import Value
+from engine._typing import Vector
+from engine.data.portfolio import Portfolio
+from engine.errors import DataError, LookAheadError, UsageError
+from engine.model import ReturnModel
+from engine.montecarlo import simulate
+from engine.risk import (
+    expected_shortfall,
+    expected_shortfall_error,
+    value_at_risk,
+)
+from engine.risk._contributions import group
+from engine.scenarios import ScenarioSet
+from engine.shocks import Shock, ShockMoves, stress_vector
+
+CAP_QUANTILE = 0.9
+"""Severity at which limits are set by default: worse than nine in ten draws."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShockResult(Value):
+    """One book under one shock.
+
+    Attributes
+    ----------
+    name, citation : str
+    loss : float
+        Central stress loss, decimals of net asset value, losses positive.
+    band : (float, float)
+        5% and 95% of the book's loss over the severity draws.
+    severe : float
+        90th percentile of the book's loss over the severity draws through the worst
+        lens, modelled gains not counted: the default measure of a limit.
+    by_asset : (N,) float64
+        Loss by asset at the centre; sums to ``loss``.
+    moves : ShockMoves
+    distance : float
+        Mahalanobis distance of the central move from the model's one-session law, over
+        the assets it moves (a distance, never a probability).
+    base_share : float
+        Share of the base scenarios that lose at least ``loss`` over their horizon.
+    """
+
+    name: str
+    citation: str
+    loss: float
+    band: tuple[float, float]
+    severe: float
+    by_asset: np.ndarray
+    moves: ShockMoves
+    distance: float
+    base_share: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StressReport(Value):
+    """A book under several shocks, beside its ordinary risk.
+
+    Attributes
+    ----------
+    scenarios : ScenarioSet
+        Base scenarios: horizon, law, seed, provenance.
+    weights : (N,) float64
+        Of ``scenarios.assets``.
+    value : float
+        Net asset value in base currency.
+    level : float
+    value_at_risk, expected_shortfall, expected_shortfall_error : float
+        Of the base leg over the horizon, decimals.
+    results : tuple of ShockResult
+    stamps : tuple of str
+        What a reader must know before the numbers.
+    """
+
+    scenarios: ScenarioSet
+    weights: np.ndarray
+    value: float
+    level: float
+    value_at_risk: float
+    expected_shortfall: float
+    expected_shortfall_error: float
+    results: tuple[ShockResult, ...]
+    stamps: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> ShockResult:
+        for result in self.results:
+            if name in (result.name, result.name.split(":")[-1]):
+                return result
+        raise UsageError(
+            "no such shock in the report",
+            received=repr(name),
+            expected=", ".join(r.name for r in self.results),
+        )
+
+    def by(self, grouping: str, name: str) -> dict[str, float]:
+        """Loss by role, country, currency, ... under one shock; sums to its loss."""
+        labels, values = group(self.scenarios, self[name].by_asset, grouping)
+        pairs = zip(labels, values.tolist(), strict=True)
+        return dict(sorted(pairs, key=lambda pair: -pair[1]))
+
+    def to_frame(self):
+        """Return one row per shock."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            [
+                {
+                    "shock": r.name,
+                    "loss": r.loss,
+                    "low": r.band[0],
+                    "high": r.band[1],
+                    "severe": r.severe,
+                    "money": r.loss * self.value,
+                    "distance": r.distance,
+                    "base_share": r.base_share,
+                }
+                for r in self.results
+            ]
+        )
+
+    def holdings_frame(self):
+        """Return one row per holding: weight, and move, loss and basis by shock."""
+        import pandas as pd
+
+        held = np.flatnonzero(self.weights != 0)
+        universe = self.scenarios.universe
+        table: dict[str, Any] = {
+            "asset": [self.scenarios.assets[i] for i in held],
+            "role": [universe.role[i] for i in held],
+            "country": [universe.country[i] for i in held],
+            "weight": self.weights[held],
+        }
+        for r in self.results:
+            short = r.name.split(":")[-1]
+            table[f"move:{short}"] = r.moves.central[held]
+            table[f"loss:{short}"] = r.by_asset[held]
+        if self.results:
+            table["basis"] = [self.results[0].moves.basis[i] for i in held]
+        return pd.DataFrame(table)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and text for JSON."""
+        return {
+            "value": self.value,
+            "base_currency": self.scenarios.base_currency,
+            "as_of": str(getattr(self.scenarios.model, "as_of", "")),
+            "horizon_sessions": self.scenarios.horizon,
+            "distribution": self.scenarios.distribution,
+            "seed": self.scenarios.seed,
+            "level": self.level,
+            "value_at_risk": self.value_at_risk,
+            "expected_shortfall": self.expected_shortfall,
+            "expected_shortfall_standard_error": self.expected_shortfall_error,
+            "stamps": list(self.stamps),
+            "shocks": [
+                {
+                    "name": r.name,
+                    "citation": r.citation,
+                    "loss": r.loss,
+                    "band_5_95": list(r.band),
+                    "severe_90": r.severe,
+                    "mahalanobis_distance": r.distance,
+                    "share_of_base_scenarios_as_bad": r.base_share,
+                    "by_asset": {
+                        a: float(v)
+                        for a, v, w in zip(
+                            self.scenarios.assets,
+                            r.by_asset,
+                            self.weights,
+                            strict=True,
+                        )
+                        if w
+                    },
+                    "by_role": self.by("role", r.name),
+                    "by_country": self.by("country", r.name),
+                    "by_currency": self.by("currency", r.name),
+                }
+                for r in self.results
+            ],
+        }
+
+    def __repr__(self) -> str:
+        lines = [
+            f"StressReport({self.value:,.0f} {self.scenarios.base_currency}, "
+            f"{self.level:.0%} ES {self.expected_shortfall:.2%} over "
+            f"{self.scenarios.horizon} sessions"
+        ]
+        lines += [
+            f"  {r.name}: loss {r.loss:.2%} (band {r.band[0]:.2%} to {r.band[1]:.2%})"
+            for r in self.results
+        ]
+        return "\n".join(lines) + ")"
+
+    def _repr_html_(self) -> str:
+        import html
+
+        stamps = "".join(f"<p><b>{html.escape(s)}</b></p>" for s in self.stamps)
+        return stamps + self.to_frame().to_html(
+            index=False, escape=True, float_format="%.4f"
+        )
+
+
+def stress(
+    portfolio: Portfolio | Mapping[str, float],
+    model_or_scenarios: ReturnModel | ScenarioSet,
+    shocks: Shock | Sequence[Shock],
+    *,
+    level: float = 0.95,
+    n_scenarios: int = 20_000,
+    horizon: int = 21,
+    seed: int = 0,
+    hindsight_parameters: bool = False,
+) -> StressReport:
+    """Loss of a book under shocks, by holding, role, country and currency.
+
+    Parameters
+    ----------
+    portfolio : Portfolio or mapping of weights
+        A portfolio must be priced; weights sum to one, cash included.
+    model_or_scenarios : ReturnModel or ScenarioSet
+        A model is simulated with ``n_scenarios, horizon, seed``.
+    shocks : Shock or sequence of Shock
+    level : float, default 0.95
+        For value at risk and expected shortfall.
+    hindsight_parameters : bool, default False
+        Allow a shock at a date before its parameters were known; stamps the report.
+
+    Returns
+    -------
+    StressReport
+
+    Raises
+    ------
+    LookAheadError
+        The model ends before a shock's ``known_from`` and hindsight is not admitted.
+    """
+    scenarios = (
+        model_or_scenarios
+        if isinstance(model_or_scenarios, ScenarioSet)
+        else simulate(model_or_scenarios, n_scenarios, horizon=horizon, seed=seed)
+    )
+    shocks = list(shocks) if isinstance(shocks, Sequence) else [shocks]
+    hindsight = hindsight_parameters or scenarios.hindsight_parameters
+    stamps = stamps_of(scenarios)
+    stamps += check_known(shocks, scenarios, hindsight)
+    weights = scenarios.align(portfolio)
+    if abs(weights.sum() - 1.0) > 1e-6:
+        raise DataError(
+            "weights do not sum to one",
+            received=f"{weights.sum():.6f}",
+            expected="1, cash included",
+        )
+    base = scenarios.base()
+    losses = base.losses(weights)
+    results = tuple(_one(shock, base, weights, losses) for shock in shocks)
+    return StressReport(
+        scenarios=scenarios,
+        weights=weights,
+        value=portfolio.value if isinstance(portfolio, Portfolio) else 1.0,
+        level=level,
+        value_at_risk=value_at_risk(losses, level=level, p=base.p),
+        expected_shortfall=expected_shortfall(losses, level=level, p=base.p),
+        expected_shortfall_error=_es_error(base, losses, level),
+        results=results,
+        stamps=tuple(dict.fromkeys(stamps)),
+    )
+
+
+def _es_error(base: ScenarioSet, losses: Vector, level: float) -> float:
+    """Sampling error of ES; NaN where weights or too few tail losses preclude one."""
+    equal = np.ptp(base.p) <= 1e-12
+    if not equal or (1.0 - level) * losses.size < 20:
+        return float("nan")
+    return expected_shortfall_error(losses, level=level)
+
+
+def stamps_of(scenarios: ScenarioSet) -> list[str]:
+    """What must be said of anything computed from these scenarios."""
+    stamps = []
+    if scenarios.synthetic:
+        stamps.append("SYNTHETIC prices: nothing here happened.")
+    if scenarios.model is not None and scenarios.model.mean_kind == "sample":
+        stamps.append("SAMPLE MEAN: trailing returns are taken as expected.")
+    return stamps
+
+
+def check_known(
+    shocks: Sequence[Shock], scenarios: ScenarioSet, hindsight: bool
+) -> list[str]:
+    """Refuse a shock used before it was known, or stamp the admission."""
+    as_of = getattr(scenarios.model, "as_of", None)
+    stamps = []
+    for shock in shocks:
+        if as_of is not None and as_of < shock.known_from:
+            if not hindsight:
+                raise LookAheadError(
+                    f"shock {shock.name} was not known at the date of the model",
+                    date=as_of,
+                    received=f"known from {shock.known_from}",
+                    fix="Admit it with hindsight_parameters=True (CLI: "
+                    "--hindsight-parameters); the output is stamped.",
+                )
+            stamps.append(
+                f"HINDSIGHT PARAMETERS: multipliers known from {shock.known_from} are "
+                f"used as of {as_of}."
+            )
+    return stamps
+
+
+def book_losses(
+    scenarios: ScenarioSet,
+    moves: ShockMoves,
+    weights: Vector,
+    *,
+    winner_credit: float = 1.0,
+) -> Vector:
+    """(M,) loss of a book in each severity draw, gains counted at ``winner_credit``."""
+    x = np.where(moves.draws > 0, winner_credit * moves.draws, moves.draws)
+    base = scenarios.leg_mean("base")
+    return -(((1.0 + base) * (1.0 + x) - 1.0) @ weights)
+
+
+def _one(
+    shock: Shock, scenarios: ScenarioSet, weights: Vector, base_losses: Vector
+) -> ShockResult:
+    moves = shock.moves(scenarios.universe, scenarios.model)
+    worst = shock.with_lens("worst") if hasattr(shock, "with_lens") else shock
+    by_asset = -weights * stress_vector(scenarios, moves)
+    loss = float(by_asset.sum())
+    low, high = np.quantile(book_losses(scenarios, moves, weights), [0.05, 0.95])
+    return ShockResult(
+        name=shock.name,
+        citation=getattr(shock, "citation", ""),
+        loss=loss,
+        band=(float(low), float(high)),
+        severe=float(
+            np.quantile(
+                book_losses(
+                    scenarios,
+                    worst.moves(scenarios.universe, scenarios.model),
+                    weights,
+                    winner_credit=0.0,
+                ),
+                CAP_QUANTILE,
+            )
+        ),
+        by_asset=by_asset,
+        moves=moves,
+        distance=_distance(scenarios, moves),
+        base_share=float(scenarios.p[base_losses >= loss].sum()),
+    )
+
+
+def _distance(scenarios: ScenarioSet, moves: ShockMoves) -> float:
+    """Mahalanobis distance of the log move over the assets that move."""
+    model = scenarios.model
+    if model is None:
+        return float("nan")
+    position = {a: i for i, a in enumerate(moves.assets)}
+    x = np.log1p([moves.central[position[a]] for a in model.assets])
+    moved = np.abs(x) > 1e-12
+    if not moved.any():
+        return 0.0
+    C = model.dense_covariance()[np.ix_(moved, moved)]
+    return float(np.sqrt(x[moved] @ np.linalg.lstsq(C, x[moved], rcond=None)[0]))

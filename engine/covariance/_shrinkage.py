@@ -1,0 +1,147 @@
+"""Linear shrinkage towards a structured target: Ledoit and Wolf 2003, 2004a, 2004b.
+
+``S* = rho F + (1 - rho) S`` with the asymptotically optimal ``rho``. Conventions are
+those of the papers: demeaned data and the divisor T, for S and for every moment.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from engine.covariance._check import labelled, observations
+from engine.covariance._sample import cross_product
+from engine.errors import ModelError, UsageError
+
+Target = Literal["identity", "constant_correlation", "single_index"]
+
+
+def ledoit_wolf(
+    X: Any,
+    target: Target = "identity",
+    *,
+    assume_centered: bool = False,
+    shrinkage: float | None = None,
+    return_shrinkage: bool = False,
+) -> Any:
+    """Ledoit-Wolf shrinkage covariance.
+
+    Parameters
+    ----------
+    X : (T, N) array_like or DataFrame
+        Returns per period, decimals; no NaN.
+    target : {"identity", "constant_correlation", "single_index"}
+        Scaled identity (2004a, J. Multivariate Analysis 88); constant correlation
+        (2004b, "Honey, I shrunk the sample covariance matrix"); one-factor model on
+        the equal-weighted mean of the columns (2003, J. Empirical Finance 10).
+    assume_centered : bool, default False
+        Take the mean to be zero instead of removing it.
+    shrinkage : float in [0, 1], optional
+        Use this intensity instead of the estimated one.
+    return_shrinkage : bool, default False
+        Also return the intensity.
+
+    Returns
+    -------
+    (N, N) array or DataFrame, or (matrix, float)
+
+    Notes
+    -----
+    Divisor T throughout, as in the papers and scikit-learn; the authors' later code
+    divides by T - 1 and gives slightly different intensities. The sum over pairs of
+    the fourth moments is ``sum_t (sum_i x_ti^2)^2``, so one symmetric update is all.
+    """
+    values, labels = observations(X)
+    if target not in ("identity", "constant_correlation", "single_index"):
+        raise UsageError(
+            "unknown shrinkage target",
+            received=repr(target),
+            expected="identity, constant_correlation or single_index",
+        )
+    Y = values if assume_centered else values - values.mean(axis=0)
+    S = cross_product(Y) / Y.shape[0]
+    if S.shape[0] == 1:
+        return (labelled(S, labels), 0.0) if return_shrinkage else labelled(S, labels)
+    if target == "identity":
+        F, rho = _identity(Y, S)
+    elif target == "constant_correlation":
+        F, rho = _constant_correlation(Y, S)
+    else:
+        F, rho = _single_index(Y, S)
+    if shrinkage is not None:
+        if not 0.0 <= shrinkage <= 1.0:
+            raise UsageError("shrinkage must lie in [0, 1]", received=shrinkage)
+        rho = float(shrinkage)
+    result = labelled(rho * F + (1.0 - rho) * S, labels)
+    return (result, rho) if return_shrinkage else result
+
+
+def _clip(value: float) -> float:
+    return float(min(1.0, max(0.0, value)))
+
+
+def _identity(Y: np.ndarray, S: np.ndarray) -> tuple[np.ndarray, float]:
+    """Target mu I; b^2 and d^2 of Ledoit-Wolf 2004a, lemma 3.2-3.4."""
+    T, N = Y.shape
+    mu = np.trace(S) / N
+    frobenius = float((S * S).sum())
+    d2 = frobenius - N * mu * mu
+    row = (Y * Y).sum(axis=1)
+    b2 = (float(row @ row) / T - frobenius) / T
+    F = mu * np.eye(N)
+    return F, 1.0 if d2 <= 0 else _clip(min(b2, d2) / d2)
+
+
+def _constant_correlation(Y: np.ndarray, S: np.ndarray) -> tuple[np.ndarray, float]:
+    """Target with the average correlation; appendix A and B of Ledoit-Wolf 2004b."""
+    T, N = Y.shape
+    variance = np.diagonal(S).copy()
+    if (variance <= 0).any():
+        raise ModelError(
+            "a variance is zero: its correlation is undefined",
+            asset=f"column {int(np.argmax(variance <= 0))}",
+            fix="Leave the asset out, or use target='identity'.",
+        )
+    sigma = np.sqrt(variance)
+    mean_rho = float(((S / np.outer(sigma, sigma)).sum() - N) / (N * (N - 1)))
+    F = mean_rho * np.outer(sigma, sigma)
+    np.fill_diagonal(F, variance)
+    Q = Y * Y
+    row = Q.sum(axis=1)
+    pi = float(row @ row) / T - float((S * S).sum())
+    fourth = Q.T @ Q / T  # E[x_i^2 x_j^2]
+    pi_diagonal = float(np.diagonal(fourth).sum() - (variance**2).sum())
+    # theta_ii,ij = E[x_i^3 x_j] - s_ii s_ij
+    theta = (Q * Y).T @ Y / T - variance[:, None] * S
+    np.fill_diagonal(theta, 0.0)
+    rho_hat = pi_diagonal + mean_rho * float(
+        (theta * np.outer(1.0 / sigma, sigma)).sum()
+    )
+    gamma = float(((F - S) ** 2).sum())
+    return F, 1.0 if gamma <= 0 else _clip((pi - rho_hat) / gamma / T)
+
+
+def _single_index(Y: np.ndarray, S: np.ndarray) -> tuple[np.ndarray, float]:
+    """Target b b' s_m^2 + D; appendix of Ledoit-Wolf 2003 with the average as index."""
+    T, _ = Y.shape
+    market = Y.mean(axis=1)
+    s_im = Y.T @ market / T
+    s_mm = float(market @ market) / T
+    if s_mm <= 0:
+        raise ModelError("the average of the columns never moves: no single index")
+    F = np.outer(s_im, s_im) / s_mm
+    np.fill_diagonal(F, np.diagonal(S))
+    Q = Y * Y
+    row = Q.sum(axis=1)
+    pi = float(row @ row) / T - float((S * S).sum())
+    pi_diagonal = float(((Q * Q).sum(axis=0) / T - np.diagonal(S) ** 2).sum())
+    Z = Y * market[:, None]
+    # Covariances of the entries of S with those of the target, off the diagonal.
+    v1 = (Q.T @ Z) / T - s_im[:, None] * S.T
+    first = (v1 * s_im[None, :]).sum() - (np.diagonal(v1) * s_im).sum()
+    v3 = Z.T @ Z / T - s_mm * S
+    second = (v3 * np.outer(s_im, s_im)).sum() - (np.diagonal(v3) * s_im**2).sum()
+    rho_hat = pi_diagonal + float(2.0 * first / s_mm - second / s_mm**2)
+    gamma = float(((F - S) ** 2).sum())
+    return F, 1.0 if gamma <= 0 else _clip((pi - rho_hat) / gamma / T)

@@ -1,0 +1,102 @@
+"""Value of a book rebalanced to given weights, with proportional costs.
+
+At a rebalance the value V' after costs solves
+
+    V' = V - sum_i c_i |t_i V' - h_i|,
+
+h being the money held before and t the target weights: the costs are paid out of the
+portfolio and the weights after trading equal the targets exactly. The right side is
+piecewise linear and V' - right side is convex and increasing while
+sum_i c_i |t_i| < 1, so Newton's method ends after finitely many steps, usually two.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+CONVERGED = 0
+NOT_CONVERGED = 1
+RUINED = 2
+
+_TOLERANCE = 1e-14
+_MAX_STEPS = 64
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def rebalance_path(
+    prices, targets, rows, costs, value, turnover, cost, weights, failed_at
+):
+    """Fill value, turnover, cost (T,) and weights (T, N); return a status.
+
+    Status 0: done. 1: the cost equation did not converge at row ``failed_at[0]``.
+    2: the value fell to zero or below there.
+
+    prices (T, N) positive; targets (R, N); rows (T,) int64: the row of targets to
+    trade to at each date, or -1; costs (N,). Value before the first trade is one.
+    """
+    T, N = prices.shape
+    current = 1.0
+    cash = 1.0
+    for t in range(T):
+        out = weights[t]
+        # The weights row holds money until it is divided by the value below.
+        total = cash
+        if t > 0:
+            previous = weights[t - 1]
+            before = value[t - 1]
+            for i in range(N):
+                out[i] = before * previous[i] * (prices[t, i] / prices[t - 1, i])
+                total += out[i]
+        else:
+            for i in range(N):
+                out[i] = 0.0
+        if not total > 0.0:
+            failed_at[0] = t
+            return RUINED
+        current = total
+        r = rows[t]
+        turnover[t] = 0.0
+        cost[t] = 0.0
+        if r >= 0:
+            after = total
+            converged = False
+            for _ in range(_MAX_STEPS):
+                constant = total
+                slope = 1.0
+                for i in range(N):
+                    c = costs[i]
+                    if targets[r, i] * after >= out[i]:
+                        constant += c * out[i]
+                        slope += c * targets[r, i]
+                    else:
+                        constant -= c * out[i]
+                        slope -= c * targets[r, i]
+                step = constant / slope
+                converged = abs(step - after) <= _TOLERANCE * total
+                after = step
+                if converged:
+                    break
+            if not converged:
+                failed_at[0] = t
+                return NOT_CONVERGED
+            if not after > 0.0:
+                failed_at[0] = t
+                return RUINED
+            gross = 0.0
+            net = 0.0
+            invested = 0.0
+            for i in range(N):
+                z = targets[r, i] * after - out[i]
+                gross += abs(z)
+                net += z
+                out[i] = targets[r, i]
+                invested += targets[r, i]
+            turnover[t] = 0.5 * (gross + abs(net)) / total
+            cost[t] = total - after
+            current = after
+            cash = after * (1.0 - invested)
+        else:
+            for i in range(N):
+                out[i] /= current
+        value[t] = current
+    return CONVERGED

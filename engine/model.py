@@ -1,0 +1,411 @@
+"""The return model: mean, covariance and tail of the assets, and how it was fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from engine._base import Value, check_labels, frozen_array
+from engine.covariance import (
+    FactorCovariance,
+    correlation_to_covariance,
+    ewma,
+    ledoit_wolf,
+    nearest_correlation,
+    sample,
+    split,
+)
+from engine.data.panel import PricePanel
+from engine.data.portfolio import cash_label
+from engine.data.universe import Universe
+from engine.data.view import MarketView
+from engine.errors import DataError, ModelError, UsageError
+from engine.returns import (
+    Frequency,
+    closes_together,
+    compute,
+    panel_of,
+    sessions_per_year,
+)
+
+MEANS = ("zero_excess", "sample")
+COVARIANCES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "sample": sample,
+    "ewma": ewma,
+    "ledoit_wolf": lambda X: ledoit_wolf(X, "constant_correlation"),
+    "ledoit_wolf_identity": lambda X: ledoit_wolf(X, "identity"),
+    "ledoit_wolf_single_index": lambda X: ledoit_wolf(X, "single_index"),
+}
+"""Estimators by name; `fit` also takes any callable (T, N) -> (N, N)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReturnModel(Value):
+    """Law of the assets' returns per period.
+
+    Attributes
+    ----------
+    assets : tuple of str, length N
+        Risky assets; foreign cash as ``CASH:EUR``.
+    mean : (N,) float64
+        Of the log return per period (of the simple return for ``return_kind
+        "simple"``), base currency.
+    covariance : (N, N) float64 or FactorCovariance
+        Per period; always the covariance, never a Student-t scale matrix.
+    tail_dof : float
+        Degrees of freedom of the one-period return; infinite for a Gaussian.
+    return_kind : {"log", "simple"}
+    periods_per_year : float
+    cash_rate : float
+        Annual rate of base-currency cash, as a decimal.
+    mean_kind : str
+        ``zero_excess`` (default), ``sample``, or ``given``.
+    universe : Universe
+        Labels of the assets, in order.
+    base_currency, as_of, window, frequency, estimator, data_hash
+        How and on what it was estimated.
+    synthetic, hindsight_parameters : bool
+        Stamps that travel to every output.
+    """
+
+    assets: tuple[str, ...]
+    mean: np.ndarray
+    covariance: Any
+    tail_dof: float
+    return_kind: str
+    periods_per_year: float
+    cash_rate: float
+    mean_kind: str
+    universe: Universe
+    base_currency: str
+    as_of: np.datetime64
+    window: tuple[Any, Any, int] = (None, None, 0)
+    frequency: str = "daily"
+    estimator: str = ""
+    data_hash: str = ""
+    synthetic: bool = False
+    hindsight_parameters: bool = False
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "assets", check_labels(self.assets, name="model"))
+        n = len(self.assets)
+        put(self, "mean", frozen_array(self.mean, name="mean", ndim=1, shape=(n,)))
+        if not isinstance(self.covariance, FactorCovariance):
+            matrix = frozen_array(
+                self.covariance, name="covariance", ndim=2, shape=(n, n)
+            )
+            scale = max(float(np.abs(matrix).max()), np.finfo(float).tiny)
+            if np.abs(matrix - matrix.T).max() > 1e-9 * scale:
+                raise ModelError("covariance is not symmetric")
+            smallest = float(np.linalg.eigvalsh(matrix)[0])
+            if smallest < -1e-8 * scale:
+                raise ModelError(
+                    "covariance is not positive semi-definite",
+                    received=f"smallest eigenvalue {smallest:.3e}",
+                    fix="Repair it with nearest_correlation.",
+                )
+            put(self, "covariance", matrix)
+        elif self.covariance.shape[0] != n:
+            raise ModelError("covariance does not match the assets")
+        if not self.tail_dof > 2:
+            raise ModelError(
+                "degrees of freedom must exceed 2 for a covariance to exist",
+                received=self.tail_dof,
+            )
+        if self.return_kind not in ("log", "simple"):
+            raise UsageError("unknown return kind", received=repr(self.return_kind))
+        if self.universe.tickers != self.assets:
+            raise DataError("universe and model list different assets")
+
+    def dense_covariance(self) -> np.ndarray:
+        """(N, N) covariance per period."""
+        if isinstance(self.covariance, FactorCovariance):
+            return self.covariance.dense()
+        return self.covariance
+
+    def volatility(self) -> np.ndarray:
+        """(N,) volatility per year, decimals."""
+        if isinstance(self.covariance, FactorCovariance):
+            variance = self.covariance.variances()
+        else:
+            variance = np.diagonal(self.covariance)
+        return np.sqrt(variance * self.periods_per_year)
+
+    def correlation(self) -> np.ndarray:
+        """(N, N) correlation."""
+        return split(self.dense_covariance())[1]
+
+    def to_frame(self):
+        """Return mean and volatility per year with labels."""
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "asset": self.assets,
+                "role": self.universe.role,
+                "mean_pa": self.mean * self.periods_per_year,
+                "volatility_pa": self.volatility(),
+            }
+        )
+
+    def __repr__(self) -> str:
+        tail = "Gaussian" if np.isinf(self.tail_dof) else f"t dof {self.tail_dof:.1f}"
+        mark = "SYNTHETIC, " if self.synthetic else ""
+        return (
+            f"ReturnModel({mark}{len(self.assets)} assets as of {self.as_of}, "
+            f"{self.estimator} on {self.window[2]} {self.frequency} returns, {tail}, "
+            f"mean {self.mean_kind}, base {self.base_currency})"
+        )
+
+    def _repr_html_(self) -> str:
+        import html
+
+        return f"<p>{html.escape(repr(self))}</p>" + self.to_frame().to_html(
+            index=False, escape=True, float_format="%.4f", max_rows=20
+        )
+
+
+def fit(
+    market: PricePanel | MarketView,
+    *,
+    mean: str | Sequence[float] | Mapping[str, float] = "zero_excess",
+    covariance: str | Callable[[np.ndarray], np.ndarray] | np.ndarray = "ledoit_wolf",
+    frequency: Frequency | None = None,
+    window: int | None = 504,
+    tail: str | float = "student_t",
+    cash_currencies: Sequence[str] = (),
+    tickers: Sequence[str] | None = None,
+    hindsight_parameters: bool = False,
+) -> ReturnModel:
+    """Estimate a return model from what a panel or view shows.
+
+    Parameters
+    ----------
+    market : PricePanel or MarketView
+    mean : {"zero_excess", "sample"} or (N,) values or mapping, default "zero_excess"
+        Expected simple return per period equal to the cash rate. A trailing mean
+        flatters a stress of names that rose (methods 4b), so ``sample`` must be asked
+        for and is stamped. Values are annual log means as decimals.
+    covariance : str, callable or (N, N) array, default "ledoit_wolf"
+        sample, ewma, ledoit_wolf (constant correlation), ledoit_wolf_identity,
+        ledoit_wolf_single_index; or a function (T, N) -> (N, N); or the matrix itself
+        per period, which may be a DataFrame and is then aligned by name.
+    frequency : {"daily", "weekly", "synchronised"}, optional
+        Default: ``daily`` when all venues close at the same moment, else
+        ``synchronised``: correlations from overlapping five-session returns,
+        volatilities from daily ones.
+    window : int or None, default 504
+        Sessions used, counted back from the last date; None for all. Two years: long
+        enough for a hundred assets, short enough to see the current regime.
+    tail : {"student_t", "gaussian"} or float, default "student_t"
+        Fit the degrees of freedom, or give them.
+    cash_currencies : sequence of str
+        Foreign currencies held as cash, modelled through their exchange rates.
+    tickers : sequence of str, optional
+        Assets to model; all by default.
+    hindsight_parameters : bool, default False
+        Admit hypothetical shocks and roles dated later than the data; a view brings
+        its own admission. Stamps everything made from the model.
+
+    Raises
+    ------
+    DataError
+        Too short a history (the asset is named) or an unknown ticker.
+    ModelError
+        A series that never moves, or a covariance that is not positive semi-definite.
+    """
+    panel = panel_of(market)
+    if tickers is not None:
+        panel = panel.select(tickers)
+    foreign = [c for c in cash_currencies if c != panel.base_currency]
+    extra = np.column_stack([panel.fx_rate(c) for c in foreign]) if foreign else None
+    if frequency is None:
+        frequency = "daily" if closes_together(panel) else "synchronised"
+    assets = panel.tickers + tuple(cash_label(c) for c in foreign)
+    periods = (
+        None
+        if window is None
+        else (max(2, window // 5) if frequency == "weekly" else window)
+    )
+    returns = compute(panel, frequency=frequency, window=periods, extra_prices=extra)
+    X = returns.values
+    _check_moves(X, assets)
+    estimator = covariance if isinstance(covariance, str) else "given"
+    matrix = _covariance(covariance, X, assets)
+    notes: list[str] = []
+    per_year = sessions_per_year(panel.dates)
+    if frequency == "synchronised":
+        matrix, X = _synchronised(panel, matrix, periods, extra)
+        notes.append(
+            "correlations from overlapping five-session returns, volatilities daily"
+        )
+    elif frequency == "weekly":
+        per_year /= returns.sessions
+    cash_rate = float(panel.cash_rate()[-1])
+    if panel.base_currency not in panel.cash_currencies:
+        notes.append("no cash rate given: cash earns nothing")
+    centre, kind = _mean(mean, matrix, X, assets, cash_rate, per_year)
+    if kind == "sample":
+        notes.append("SAMPLE MEAN: trailing returns are taken as expected")
+    universe = panel.universe.select(assets)
+    hindsight = hindsight_parameters
+    if isinstance(market, MarketView):
+        hindsight |= market.hindsight_parameters
+        universe = universe.known_at(market.time, hindsight=hindsight)
+    return ReturnModel(
+        assets=assets,
+        mean=centre,
+        covariance=matrix,
+        tail_dof=_tail(tail, X),
+        return_kind="log",
+        periods_per_year=per_year,
+        cash_rate=cash_rate,
+        mean_kind=kind,
+        universe=universe,
+        base_currency=panel.base_currency,
+        as_of=panel.dates[-1],
+        window=(returns.dates[0], returns.dates[-1], int(returns.values.shape[0])),
+        frequency=frequency,
+        estimator=estimator,
+        data_hash=panel.content_hash,
+        synthetic=panel.synthetic,
+        hindsight_parameters=hindsight,
+        notes=tuple(notes),
+    )
+
+
+def _check_moves(X: np.ndarray, assets: Sequence[str]) -> None:
+    still = X.std(axis=0) <= 0
+    if still.any():
+        raise ModelError(
+            "a price never moved in the estimation window",
+            asset=assets[int(np.argmax(still))],
+            fix="Leave it out, or hold it as cash.",
+        )
+
+
+def _covariance(covariance: Any, X: np.ndarray, assets: tuple[str, ...]) -> np.ndarray:
+    if isinstance(covariance, str):
+        if covariance not in COVARIANCES:
+            raise UsageError(
+                "unknown covariance estimator",
+                received=repr(covariance),
+                expected=", ".join(COVARIANCES),
+            )
+        return COVARIANCES[covariance](X)
+    if callable(covariance):
+        matrix = np.asarray(covariance(X), dtype=np.float64)
+    elif hasattr(covariance, "loc"):
+        missing = [a for a in assets if a not in covariance.index]
+        if missing:
+            raise ModelError("the given covariance lacks an asset", asset=missing[0])
+        matrix = covariance.loc[list(assets), list(assets)].to_numpy(np.float64)
+    else:
+        matrix = np.asarray(covariance, dtype=np.float64)
+    if matrix.shape != (len(assets),) * 2 or not np.isfinite(matrix).all():
+        raise ModelError(
+            "the given covariance has the wrong shape or holds NaN",
+            received=f"shape {matrix.shape}",
+            expected=(len(assets),) * 2,
+        )
+    return matrix
+
+
+def _synchronised(panel, five_session, window, extra):
+    """Five-session correlations with the volatility of each asset's own sessions."""
+    _, correlation = split(five_session)
+    prices = panel.base_prices()
+    if extra is not None:
+        prices = np.column_stack([prices, extra])
+    per_year = sessions_per_year(panel.dates)
+    sigma = np.empty(prices.shape[1])
+    standardised = []
+    for i in range(prices.shape[1]):
+        valid = np.isfinite(prices[:, i])
+        own = np.diff(np.log(prices[valid, i]))
+        if window is not None:
+            own = own[-window:]
+        # An asset with fewer sessions a year moves as much in a year: rescale to the
+        # panel's own period.
+        rate = sessions_per_year(panel.dates[valid]) / per_year
+        sigma[i] = own.std(ddof=1) * np.sqrt(rate)
+        standardised.append((own - own.mean()) / own.std(ddof=1))
+    correlation = nearest_correlation(correlation)
+    length = min(len(s) for s in standardised)
+    X = np.column_stack([s[-length:] for s in standardised]) * sigma
+    return correlation_to_covariance(correlation, sigma), X
+
+
+def _mean(mean, matrix, X, assets, cash_rate, per_year):
+    if isinstance(mean, str):
+        if mean not in MEANS:
+            raise UsageError(
+                "unknown mean", received=repr(mean), expected=", ".join(MEANS)
+            )
+        if mean == "sample":
+            return X.mean(axis=0), mean
+        # E[exp(x)] = 1 + cash for Gaussian x; simulation centres exactly in any case.
+        return np.log1p(cash_rate) / per_year - 0.5 * np.diagonal(matrix), mean
+    if isinstance(mean, Mapping):
+        missing = [a for a in assets if a not in mean]
+        if missing:
+            raise ModelError("no mean is given for an asset", asset=missing[0])
+        mean = [mean[a] for a in assets]
+    values = np.asarray(mean, dtype=np.float64)
+    if values.shape != (len(assets),) or not np.isfinite(values).all():
+        raise ModelError(
+            "the given means have the wrong shape or hold NaN",
+            received=f"shape {values.shape}",
+            expected=(len(assets),),
+        )
+    return values / per_year, "given"
+
+
+def _tail(tail: str | float, X: np.ndarray) -> float:
+    if isinstance(tail, str):
+        if tail == "gaussian":
+            return float("inf")
+        if tail == "student_t":
+            return fit_dof(X)
+        raise UsageError(
+            "unknown tail", received=repr(tail), expected="student_t or gaussian"
+        )
+    return float(tail)
+
+
+def fit_dof(X: np.ndarray, *, low: float = 2.5, high: float = 60.0) -> float:
+    """Degrees of freedom of a Student-t by composite marginal likelihood.
+
+    Each column is standardised; the sum of the univariate t log-likelihoods (unit
+    variance, common ``nu``) is maximised. Margins of a multivariate t are t with the
+    same ``nu``, so the estimate is consistent without a likelihood in N dimensions.
+
+    Parameters
+    ----------
+    X : (T, N) float64
+        Returns; no NaN.
+    low, high : float
+        Search interval; at ``high`` the law is treated as Gaussian (infinity).
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import gammaln
+
+    Z2 = ((X - X.mean(axis=0)) / X.std(axis=0)) ** 2
+
+    def negative(log_nu: float) -> float:
+        nu = np.exp(log_nu)
+        constant = gammaln((nu + 1) / 2) - gammaln(nu / 2) - 0.5 * np.log(nu - 2)
+        return -float(
+            constant * Z2.size - 0.5 * (nu + 1) * np.log1p(Z2 / (nu - 2)).sum()
+        )
+
+    best = minimize_scalar(
+        negative, bounds=(np.log(low), np.log(high)), method="bounded"
+    )
+    nu = float(np.exp(best.x))
+    return float("inf") if nu > 0.98 * high else nu

@@ -1,0 +1,1 @@
+"""Optimisation behind `propose`: problem, solvers, infeasibility."""

@@ -1,0 +1,312 @@
+"""The proposal's optimisation problem, one named line per limit.
+
+    minimise    rates'(b + s) + tax's + gamma (w - w_b)' Sigma (w - w_b)
+    subject to  w - w_0 = b - s,  b, s >= 0,  1'w = v,  and the limits, each times v,
+                v = 1 - rates'(b + s) - tax's                 (what is left after costs)
+
+Expected shortfall and the severity quantile of a stress enter as supporting
+hyperplanes, added until the measure itself, recomputed from the weights, is within its
+limit: each is a valid inequality, so the last solve is optimal for the full problem.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from engine._typing import Matrix, Vector
+from engine.constraints import Constraints, StressCap
+from engine.optimize.solve import Solved, solve
+from engine.risk import tail_weights, value_at_risk
+from engine.scenarios import ScenarioSet
+
+OBJECTIVES = ("cost_and_active_risk", "minimum_cost", "minimum_variance")
+_CUT_TOLERANCE = 1e-7
+_QUANTILE_TOLERANCE = 1e-5
+_IDLE = 1e-7
+_FOLLOWING = 8
+_MOST_CUTS = 100
+_WINDOW = 0.025
+
+
+@dataclass
+class Limit:
+    """One limit: its name, and how far it may be relaxed in the elastic problem."""
+
+    name: str
+    bound: float
+    unit: str = ""
+    weight: float = 1.0
+    """Price of relaxing by one unit, so that units of different size compare."""
+
+
+@dataclass
+class Measure:
+    """A convex measure bounded by cuts: expected shortfall, or a stress loss."""
+
+    name: str
+    bound: float
+    returns: Matrix
+    """(S, N) outcomes: scenario returns, or severity draws."""
+    p: Vector | None
+    level: float | None
+    """Confidence for ES; the quantile for a stress; None for one certain row."""
+    is_es: bool
+    cuts: list[Vector] = field(default_factory=list)
+
+    def value(self, w: Vector) -> float:
+        """The measure itself, recomputed from the weights."""
+        losses = -(self.returns @ w)
+        if self.level is None:
+            return float(losses[0])
+        if self.is_es:
+            return float(tail_weights(losses, level=self.level, p=self.p) @ losses)
+        return value_at_risk(losses, level=self.level)
+
+    def cut(self, w: Vector) -> Vector:
+        """(N,) gradient: loss is at least (ES) or about (quantile) ``g @ w``."""
+        losses = -(self.returns @ w)
+        if self.level is None:
+            return -self.returns[0]
+        if self.is_es:
+            return -(tail_weights(losses, level=self.level, p=self.p) @ self.returns)
+        order = np.argsort(losses, kind="stable")
+        position = (np.arange(order.size) + 0.5) / order.size
+        near = order[np.abs(position - self.level) <= _WINDOW]
+        return -self.returns[near].mean(axis=0)
+
+
+@dataclass
+class Setup:
+    """Everything the problem needs, as arrays in the order of the scenario assets."""
+
+    assets: tuple[str, ...]
+    current: Vector
+    benchmark: Vector
+    lower: Vector
+    upper: Vector
+    rates: Vector
+    tax: Vector
+    risk_root: Matrix
+    """(N, K) with annual covariance ``R R'``."""
+    groups: list[tuple[str, np.ndarray, float, float]]
+    measures: list[Measure]
+    turnover: float | None
+    tracking_error: float | None
+    objective: str
+    aversion: float
+
+
+@dataclass
+class Solution:
+    """Weights with the duals of the named limits."""
+
+    solved: Solved
+    weights: Vector
+    """(N,) of net asset value after costs."""
+    holdings: Vector
+    """(N,) of net asset value before trading; sums to one minus costs."""
+    duals: dict[str, float]
+    slacks: dict[str, float]
+    rounds: int
+
+
+def stress_measure(cap: StressCap, scenarios: ScenarioSet, moves: Any) -> Measure:
+    """Measure of one stress cap."""
+    base = scenarios.leg_mean("base")
+    x = cap.draws(moves)
+    central = cap.quantile == "central"
+    return Measure(
+        name=f"stress:{cap.shock.name}",
+        bound=cap.limit,
+        returns=(1.0 + base) * (1.0 + x) - 1.0,
+        p=None,
+        level=None if central else float(cap.quantile),
+        is_es=False,
+    )
+
+
+def es_measure(constraints: Constraints, scenarios: ScenarioSet) -> Measure:
+    """Measure of the expected-shortfall cap on the base leg."""
+    base = scenarios.base()
+    return Measure(
+        name="expected shortfall",
+        bound=float(constraints.es_cap or 0.0),
+        returns=base.returns,
+        p=base.p,
+        level=constraints.es_level,
+        is_es=True,
+    )
+
+
+def limits_of(setup: Setup) -> list[str]:
+    """Names of all limits, in the order in which conflicts are reported."""
+    names = [m.name for m in setup.measures]
+    if setup.turnover is not None:
+        names.append("turnover")
+    if setup.tracking_error is not None:
+        names.append("tracking error")
+    names += [name for name, *_ in setup.groups]
+    return [*names, "lower bounds", "upper bounds"]
+
+
+def optimise(
+    setup: Setup,
+    *,
+    only: set[str] | None = None,
+    elastic: bool = False,
+    tighten: dict[str, float] | None = None,
+) -> Solution:
+    """Solve the problem, adding cuts until every measure is within its limit.
+
+    Parameters
+    ----------
+    setup : Setup
+    only : set of str, optional
+        Keep only these limits (for finding conflicts).
+    elastic : bool
+        Give every limit a slack and minimise the slacks instead of the objective.
+    tighten : mapping, optional
+        Subtract from the bounds of measures (to repair rounding).
+    """
+    measures = [m for m in setup.measures if only is None or m.name in only]
+    for m in measures:
+        if not m.cuts:
+            m.cuts.append(m.cut(setup.current))
+    rounds = 0
+    path: list[str] = []
+    while True:
+        rounds += 1
+        solution = _solve_once(setup, measures, only, elastic, tighten or {})
+        path.extend(solution.solved.path)
+        if not solution.solved.feasible:
+            break
+        if rounds >= _MOST_CUTS or not _refine(measures, solution, tighten, rounds):
+            break
+    solution.rounds = rounds
+    kept = path if len(path) <= 3 else [path[0], f"{rounds - 2} more cuts", path[-1]]
+    solution.solved = Solved(
+        solution.solved.feasible, solution.solved.value, tuple(kept)
+    )
+    return solution
+
+
+def _refine(measures, solution, tighten, rounds: int) -> bool:
+    """Improve the hyperplanes at the solution; False when every measure is settled."""
+    again = False
+    for m in measures:
+        if m.level is None:
+            continue
+        w = solution.weights
+        bound = _bound(m, tighten) + solution.slacks.get(m.name, 0.0)
+        value = m.value(w)
+        excess = value - bound
+        if m.is_es:
+            if excess > _CUT_TOLERANCE:
+                m.cuts.append(m.cut(w))
+                again = True
+            continue
+        # A quantile is not convex. While it moves, one hyperplane exact at the last
+        # solution replaces the one before (sequential linear programming); after that
+        # hyperplanes accumulate, which can only be conservative.
+        settled = abs(excess) <= _QUANTILE_TOLERANCE or (
+            excess < 0 and solution.duals.get(m.name, 0.0) <= _IDLE
+        )
+        following = rounds <= _FOLLOWING
+        if (following and not settled) or excess > _CUT_TOLERANCE:
+            cut = m.cut(w)
+            linear = float(cut @ w)
+            if linear > 1e-9:
+                cut = cut * (value / linear)
+            m.cuts = [cut] if following else [*m.cuts, cut]
+            again = True
+    return again
+
+
+def _bound(m: Measure, tighten: dict[str, float] | None) -> float:
+    return m.bound - (tighten or {}).get(m.name, 0.0)
+
+
+def _solve_once(setup, measures, only, elastic, tighten) -> Solution:
+    import cvxpy as cp
+
+    n = len(setup.assets)
+    w = cp.Variable(n)  # target weights
+    b = cp.Variable(n, nonneg=True)  # bought
+    s = cp.Variable(n, nonneg=True)  # sold
+    slack: dict[str, Any] = {}
+    named: dict[str, list] = {}
+
+    def keep(name: str) -> bool:
+        return only is None or name in only
+
+    def room(name: str, size: int | None = None) -> Any:
+        if not elastic:
+            return 0.0
+        slack[name] = cp.Variable(nonneg=True)
+        return slack[name]
+
+    cost = setup.rates @ (b + s) + setup.tax @ s
+    nav = 1.0 - cost  # weights after trading are w / nav
+    constraints = [w - setup.current == b - s, cp.sum(w) == nav]
+    for m in measures:
+        extra = room(m.name)
+        cons = [g @ w <= _bound(m, tighten) * nav + extra for g in m.cuts]
+        named[m.name] = cons
+    if setup.turnover is not None and keep("turnover"):
+        named["turnover"] = [0.5 * cp.sum(b + s) <= setup.turnover + room("turnover")]
+    active = setup.risk_root.T @ (w - setup.benchmark * nav)
+    if setup.tracking_error is not None and keep("tracking error"):
+        named["tracking error"] = [
+            cp.norm(active, 2) <= setup.tracking_error * nav + room("tracking error")
+        ]
+    for name, mask, low, high in setup.groups:
+        if keep(name):
+            extra = room(name)
+            total = cp.sum(w[np.flatnonzero(mask)])
+            named[name] = [total <= high * nav + extra, low * nav - total <= extra]
+    if keep("lower bounds"):
+        named["lower bounds"] = [setup.lower * nav - w <= room("lower bounds")]
+    if keep("upper bounds"):
+        named["upper bounds"] = [w <= setup.upper * nav + room("upper bounds")]
+    constraints += [c for group in named.values() for c in group]
+    linear = True
+    if elastic:
+        objective = cp.sum(cp.hstack(list(slack.values()))) + 1e-4 * cost
+    elif setup.objective == "minimum_cost":
+        objective = cost
+    else:
+        linear = False
+        risk = (
+            active
+            if setup.objective == "cost_and_active_risk"
+            else setup.risk_root.T @ w
+        )
+        objective = cost + setup.aversion * cp.sum_squares(risk)
+    linear &= setup.tracking_error is None or not keep("tracking error")
+    problem = cp.Problem(cp.Minimize(objective), constraints)
+    solved = solve(problem, linear=linear)
+    if not solved.feasible:
+        return Solution(solved, setup.current, setup.current, {}, {}, 0)
+    duals = {
+        name: float(sum(np.sum(np.abs(c.dual_value)) for c in group))
+        for name, group in named.items()
+        if group and all(c.dual_value is not None for c in group)
+    }
+    after = _clean(np.asarray(w.value), setup)
+    return Solution(
+        solved,
+        after / after.sum(),
+        after,
+        duals,
+        {k: max(0.0, float(v.value)) for k, v in slack.items()},
+        0,
+    )
+
+
+def _clean(w: Vector, setup: Setup) -> Vector:
+    """Snap weights to the current weight and to zero within solver tolerance."""
+    w = np.where(np.abs(w - setup.current) < 1e-8, setup.current, w)
+    return np.where(np.abs(w) < 1e-9, 0.0, w)

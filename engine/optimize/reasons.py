@@ -1,0 +1,90 @@
+"""Why each trade: the term of the optimality condition that speaks loudest for it.
+
+At the optimum of the continuous problem the gradient of the objective balances the
+prices of the binding limits, asset by asset. For a sale, the binding limit whose price
+times the asset's contribution is largest is the reason; for a purchase, the asset's
+share in restoring the benchmark's risk, beside what it would lose.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine._typing import Vector
+from engine.optimize.problem import Setup, Solution
+
+_IDLE = 1e-7
+"""A price below this belongs to a limit that does not bind."""
+
+
+def trade_reasons(
+    setup: Setup, solution: Solution, roles: tuple[str, ...], target: Vector
+) -> list[str]:
+    """(N,) sentences; empty where nothing trades."""
+    change = target - setup.current
+    gradients = {
+        m.name: m.cut(target)
+        for m in setup.measures
+        if solution.duals.get(m.name, 0.0) > _IDLE
+    }
+    deviation = setup.risk_root @ (setup.risk_root.T @ (target - setup.benchmark))
+    pressure = -2.0 * setup.aversion * deviation
+    if setup.objective == "minimum_variance":
+        risk = setup.risk_root @ (setup.risk_root.T @ target)
+        pressure = -2.0 * setup.aversion * risk
+    # What an average currency unit of the current book contributes to each limit.
+    average = {k: float(g @ setup.current) for k, g in gradients.items()}
+    reasons = []
+    for i, z in enumerate(change):
+        if abs(z) < 1e-9:
+            reasons.append("")
+            continue
+        if setup.assets[i].startswith("CASH:"):
+            reasons.append("pays for the trades" if z < 0 else "proceeds and rounding")
+            continue
+        role = roles[i]
+        if setup.current[i] > setup.upper[i] + 1e-9 and z < 0:
+            reasons.append(f"brought down to its bound of {setup.upper[i]:.1%}")
+            continue
+        if setup.current[i] < setup.lower[i] - 1e-9 and z > 0:
+            reasons.append(f"brought up to its bound of {setup.lower[i]:.1%}")
+            continue
+        if z < 0:
+            pull = {
+                k: solution.duals[k] * (g[i] - average[k]) for k, g in gradients.items()
+            }
+            best = max(pull, key=lambda k: pull[k], default=None)
+            if best is not None and pull[best] > 0:
+                loss = gradients[best][i]
+                reasons.append(
+                    f"{role}: loses {loss:.1%} under {_plain(best)}, the book "
+                    f"{average[best]:.1%}"
+                )
+                continue
+            group = _binding_group(setup, solution, i, target)
+            reasons.append(
+                f"brings {group} within its limit"
+                if group
+                else "lowers risk against the benchmark"
+            )
+            continue
+        losses = [f"{g[i]:.1%} under {_plain(k)}" for k, g in gradients.items()]
+        what = "lowers" if setup.objective == "minimum_variance" else "restores"
+        why = f"{what} risk lost by the sales" if pressure[i] > 0 else "takes proceeds"
+        if setup.objective == "minimum_variance":
+            why = "lowers variance"
+        reasons.append(
+            f"{role}: {why}" + (f", loses only {', '.join(losses)}" if losses else "")
+        )
+    return reasons
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("stress:")
+
+
+def _binding_group(setup: Setup, solution: Solution, i: int, target: Vector) -> str:
+    for name, mask, _, high in setup.groups:
+        if mask[i] and np.isclose(target[mask].sum(), high, atol=1e-5):
+            return name
+    return ""

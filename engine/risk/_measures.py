@@ -1,0 +1,196 @@
+"""Value at risk and expected shortfall of weighted losses, with their errors.
+
+Losses are positive numbers. ``VaR_a`` is the smallest l with ``P(L <= l) >= a``;
+``ES_a = [sum_{L > VaR} p L + VaR (1 - a - P(L > VaR))] / (1 - a)``, which splits the
+atom at VaR (Acerbi and Tasche 2002, eq. 3.6 and 4.12).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from engine._typing import Vector
+from engine.errors import DataError, ModelError, UsageError
+
+_ROUNDING = 1e-12
+
+
+def check_level(level: float) -> float:
+    """Return the confidence level if it lies in (0, 1)."""
+    if not (isinstance(level, (int, float, np.floating)) and 0.0 < level < 1.0):
+        raise UsageError(
+            "level is a confidence in (0, 1)",
+            received=level,
+            expected="0.95 for the worst 5%",
+        )
+    return float(level)
+
+
+def _sorted(losses: Any, p: Any) -> tuple[Vector, Vector, np.ndarray]:
+    values = np.asarray(losses, dtype=np.float64)
+    if values.ndim != 1 or not values.size:
+        raise DataError(
+            "losses must be a non-empty vector", received=f"shape {values.shape}"
+        )
+    if not np.isfinite(values).all():
+        i = int(np.argmax(~np.isfinite(values)))
+        raise DataError("a loss is not finite", received=f"{values[i]} at {i}")
+    if p is None:
+        weights = np.full(values.size, 1.0 / values.size)
+    else:
+        weights = np.asarray(p, dtype=np.float64)
+        if weights.shape != values.shape:
+            raise DataError(
+                "probabilities and losses differ in length",
+                received=f"{weights.shape} and {values.shape}",
+            )
+        if not (np.isfinite(weights).all() and (weights >= 0).all()):
+            raise DataError(
+                "a probability is negative or not finite",
+                received=weights[~(weights >= 0)][:1],
+            )
+        if abs(weights.sum() - 1.0) > 1e-9:
+            raise DataError(
+                "probabilities do not sum to one", received=f"{weights.sum():.12f}"
+            )
+    order = np.argsort(values, kind="stable")
+    return values[order], weights[order], order
+
+
+def _var_position(weights: Vector, level: float) -> int:
+    """Index, in ascending order, of the value at risk."""
+    reached = np.cumsum(weights) >= level - _ROUNDING
+    return int(np.argmax(reached)) if reached[-1] else weights.size - 1
+
+
+def value_at_risk(losses: Any, *, level: float = 0.95, p: Any = None) -> float:
+    """Value at risk of a sample or of weighted scenarios.
+
+    Parameters
+    ----------
+    losses : (S,) array_like
+        Positive numbers are losses; any unit; no NaN.
+    level : float, default 0.95
+        Confidence in (0, 1).
+    p : (S,) array_like, optional
+        Probabilities, sum one; equal by default.
+
+    Returns
+    -------
+    float
+        Smallest loss l with ``P(L <= l) >= level``.
+    """
+    level = check_level(level)
+    values, weights, _ = _sorted(losses, p)
+    return float(values[_var_position(weights, level)])
+
+
+def expected_shortfall(losses: Any, *, level: float = 0.95, p: Any = None) -> float:
+    """Expected shortfall: mean loss in the worst ``1 - level``, atoms split.
+
+    Parameters
+    ----------
+    losses, level, p
+        As for `value_at_risk`.
+
+    Returns
+    -------
+    float
+        At least the value at risk.
+    """
+    level = check_level(level)
+    values, weights, _ = _sorted(losses, p)
+    tail = _tail(weights, level)
+    return float(tail @ values)
+
+
+def _tail(weights: Vector, level: float) -> Vector:
+    k = _var_position(weights, level)
+    tail = np.zeros_like(weights)
+    tail[k + 1 :] = weights[k + 1 :]
+    tail[k] = max(0.0, (1.0 - level) - float(tail.sum()))
+    return tail / tail.sum()
+
+
+def tail_weights(losses: Any, *, level: float = 0.95, p: Any = None) -> Vector:
+    """(S,) weights q with ``ES = q @ losses``: the tail, the atom at VaR split.
+
+    They are the subgradient of expected shortfall, hence its Euler contributions.
+    """
+    level = check_level(level)
+    _, weights, order = _sorted(losses, p)
+    result = np.zeros(order.size)
+    result[order] = _tail(weights, level)
+    return result
+
+
+def value_at_risk_interval(
+    losses: Any, *, level: float = 0.95, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Confidence interval of the value at risk from order statistics.
+
+    The number of exceedances of the true VaR is Binomial(S, 1 - level), whatever the
+    law of the losses; its quantiles give the ranks. Independent draws, equal weights.
+    """
+    from scipy.stats import binom
+
+    level, confidence = check_level(level), check_level(confidence)
+    values = _sorted(losses, None)[0]
+    n = values.size
+    low, high = binom.ppf([(1 - confidence) / 2, (1 + confidence) / 2], n, level)
+    if high >= n or low < 1:
+        raise ModelError(
+            "too few losses for an interval at this level",
+            received=n,
+            expected=f"at least {int(np.ceil(4 / (1 - level)))}",
+        )
+    return float(values[int(low) - 1]), float(values[int(high)])
+
+
+def expected_shortfall_error(losses: Any, *, level: float = 0.95) -> float:
+    """Standard error of the expected shortfall of independent, equally likely losses.
+
+    ``sqrt{[Var(L | L > VaR) + level (ES - VaR)^2] / (S (1 - level))}`` (methods
+    section 4).
+    """
+    level = check_level(level)
+    values = _sorted(losses, None)[0]
+    tail = values[_var_position(np.full(values.size, 1 / values.size), level) + 1 :]
+    if tail.size < 10:
+        raise ModelError(
+            "fewer than ten losses beyond the value at risk",
+            received=tail.size,
+            fix="Simulate more scenarios or lower the level.",
+        )
+    var = value_at_risk(values, level=level)
+    es = expected_shortfall(values, level=level)
+    spread = tail.var(ddof=1) + level * (es - var) ** 2
+    return float(np.sqrt(spread / (values.size * (1.0 - level))))
+
+
+def normal_expected_shortfall(sigma: float, *, level: float = 0.95) -> float:
+    """Closed form for a centred normal loss: ``sigma phi(z) / (1 - level)``."""
+    from scipy.stats import norm
+
+    level = check_level(level)
+    return float(sigma * norm.pdf(norm.ppf(level)) / (1.0 - level))
+
+
+def student_t_expected_shortfall(
+    sigma: float, dof: float, *, level: float = 0.95
+) -> float:
+    """Closed form for a centred Student-t loss with *standard deviation* ``sigma``.
+
+    ``s t_nu(q) / (1 - a) (nu + q^2) / (nu - 1)`` with scale
+    ``s = sigma sqrt((nu - 2) / nu)``; needs ``dof > 2``.
+    """
+    from scipy.stats import t
+
+    level = check_level(level)
+    if not dof > 2:
+        raise UsageError("degrees of freedom must exceed 2", received=dof)
+    scale = sigma * np.sqrt((dof - 2.0) / dof)
+    q = t.ppf(level, dof)
+    return float(scale * t.pdf(q, dof) / (1.0 - level) * (dof + q * q) / (dof - 1.0))

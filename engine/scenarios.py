@@ -1,0 +1,245 @@
+"""Scenarios with probabilities: the currency of risk, stress and optimisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from engine._base import Value, check_labels, frozen_array
+from engine._typing import Vector
+from engine.data.portfolio import Portfolio
+from engine.data.universe import Universe
+from engine.errors import DataError, ModelError, UsageError
+
+BASE_LEG = "base"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScenarioSet(Value):
+    """Weighted joint outcomes of the assets over one horizon.
+
+    Attributes
+    ----------
+    assets : tuple of str, length N
+        Cash included, as ``CASH:USD``.
+    returns : (S, N) float64
+        Simple returns over the horizon in base currency, all above -1.
+    p : (S,) float64
+        Probabilities, sum one.
+    leg : (S,) int16
+        Index into ``legs``: 0 is the base leg, others name the shock applied.
+    legs : tuple of str
+    horizon : int
+        Sessions.
+    universe : Universe
+        Labels of the assets, in order.
+    model : ReturnModel or None
+        What the scenarios were drawn from.
+    paths : (S, H, N) float64 or None
+        Cumulative simple returns after each session, where asked for.
+    seed, distribution, periods_per_year, base_currency, notes
+        Provenance.
+    """
+
+    assets: tuple[str, ...]
+    returns: np.ndarray
+    p: np.ndarray
+    horizon: int
+    universe: Universe
+    base_currency: str
+    periods_per_year: float
+    leg: np.ndarray = field(default_factory=lambda: np.empty(0, np.int16))
+    legs: tuple[str, ...] = (BASE_LEG,)
+    model: Any = None
+    paths: np.ndarray | None = None
+    seed: int | None = None
+    distribution: str = "given"
+    notes: tuple[str, ...] = ()
+    synthetic: bool = False
+    hindsight_parameters: bool = False
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "assets", check_labels(self.assets, name="scenarios"))
+        n = len(self.assets)
+        returns = frozen_array(self.returns, name="scenario returns", ndim=2)
+        if returns.shape[1] != n or not returns.shape[0]:
+            raise DataError(
+                "scenario returns do not match the assets",
+                received=f"shape {returns.shape}",
+                expected=f"(S, {n})",
+            )
+        if (returns <= -1.0).any():
+            s, i = (int(v) for v in np.argwhere(returns <= -1.0)[0])
+            raise ModelError(
+                "a scenario loses all or more of an asset",
+                asset=self.assets[i],
+                received=f"{returns[s, i]:.4f} in scenario {s}",
+                fix="Use log returns, or truncate the severity.",
+            )
+        put(self, "returns", returns)
+        p = frozen_array(
+            self.p, name="probabilities", ndim=1, shape=(returns.shape[0],)
+        )
+        if (p < 0).any() or abs(p.sum() - 1.0) > 1e-9:
+            raise DataError(
+                "probabilities must be non-negative and sum to one",
+                received=f"minimum {p.min():.3e}, sum {p.sum():.9f}",
+            )
+        put(self, "p", p)
+        leg = self.leg if self.leg.size else np.zeros(p.size, np.int16)
+        leg = frozen_array(leg, name="leg", ndim=1, dtype=np.int16, shape=p.shape)
+        if (leg < 0).any() or (leg >= len(self.legs)).any():
+            raise DataError("a scenario belongs to no leg")
+        put(self, "leg", leg)
+        put(self, "legs", check_labels(self.legs, name="legs", what="leg"))
+        if self.universe.tickers != self.assets:
+            raise DataError("universe and scenarios list different assets")
+        if self.horizon < 1:
+            raise UsageError(
+                "horizon must be at least one session", received=self.horizon
+            )
+        if self.paths is not None:
+            put(
+                self,
+                "paths",
+                frozen_array(self.paths, name="paths", ndim=3, shape=(p.size, -1, n)),
+            )
+
+    def __len__(self) -> int:
+        return self.p.size
+
+    def align(self, weights: Any) -> Vector:
+        """(N,) weights in the order of ``assets``.
+
+        Parameters
+        ----------
+        weights : Portfolio, mapping or (N,) array_like
+        """
+        if isinstance(weights, Portfolio):
+            return weights.weights_on(self.assets)
+        if hasattr(weights, "items"):
+            given = {str(k): float(v) for k, v in weights.items()}
+            unknown = [k for k in given if k not in set(self.assets)]
+            if unknown:
+                raise DataError("a weight names no scenario asset", asset=unknown[0])
+            return np.array([given.get(a, 0.0) for a in self.assets])
+        values = np.asarray(weights, dtype=np.float64)
+        if values.shape != (len(self.assets),) or not np.isfinite(values).all():
+            raise DataError(
+                "weights do not match the scenarios, or hold NaN",
+                received=f"shape {values.shape}",
+                expected=f"({len(self.assets)},)",
+            )
+        return values
+
+    def losses(self, weights: Any) -> Vector:
+        """(S,) loss of a portfolio in each scenario: ``-returns @ weights``."""
+        return -(self.returns @ self.align(weights))
+
+    def rows(self, leg: str) -> np.ndarray:
+        """(S,) bool: scenarios of one leg."""
+        if leg not in self.legs:
+            raise UsageError(
+                "no such leg", received=repr(leg), expected=", ".join(self.legs)
+            )
+        return self.leg == self.legs.index(leg)
+
+    def leg_mean(self, leg: str) -> Vector:
+        """(N,) mean return of each asset over one leg."""
+        rows = self.rows(leg)
+        return self.p[rows] @ self.returns[rows] / self.p[rows].sum()
+
+    def base(self) -> ScenarioSet:
+        """The base leg alone, probabilities rescaled within it."""
+        rows = self.rows(BASE_LEG)
+        if rows.all():
+            return self
+        return replace(
+            self,
+            returns=self.returns[rows],
+            p=self.p[rows] / self.p[rows].sum(),
+            leg=np.zeros(int(rows.sum()), np.int16),
+            legs=(BASE_LEG,),
+            paths=None if self.paths is None else self.paths[rows],
+        )
+
+    def reweight(self, p: Any) -> tuple[ScenarioSet, float]:
+        """Return the same outcomes under other probabilities, and the effective number.
+
+        The effective number of scenarios is ``exp(-sum q ln q)`` (Meucci 2008).
+        """
+        q = np.asarray(p, dtype=np.float64)
+        result = replace(self, p=q)
+        positive = q[q > 0]
+        return result, float(np.exp(-(positive * np.log(positive)).sum()))
+
+    def reduce(self, n: int) -> ScenarioSet:
+        """Keep the first ``n`` scenarios of each leg: draws are exchangeable."""
+        if n < 1:
+            raise UsageError("keep at least one scenario", received=n)
+        keep = np.zeros(len(self), dtype=bool)
+        for code in range(len(self.legs)):
+            keep[np.flatnonzero(self.leg == code)[:n]] = True
+        p = self.p[keep].copy()
+        leg = self.leg[keep]
+        for code in range(len(self.legs)):
+            mine = leg == code
+            if mine.any():
+                p[mine] *= self.p[self.leg == code].sum() / p[mine].sum()
+        return replace(
+            self,
+            returns=self.returns[keep],
+            p=p,
+            leg=leg,
+            paths=None if self.paths is None else self.paths[keep],
+        )
+
+    def apply(self, shock: Any, *, severity: str | float = "central") -> ScenarioSet:
+        """Every base scenario with the shock on top: ``(1 + r)(1 + x) - 1``.
+
+        Parameters
+        ----------
+        shock : Shock
+            Anything with ``name`` and ``moves(universe, model)``.
+        severity : {"central", "distribution"} or float
+            The central move, the whole severity distribution spread over the rows, or
+            one quantile of it (0.9 is a shock worse than nine in ten).
+        """
+        moves = shock.moves(self.universe, self.model)
+        base = self.base()
+        x = moves.rows(severity, len(base))
+        returns = (1.0 + base.returns) * (1.0 + x) - 1.0
+        return replace(base, returns=returns, legs=(shock.name,), paths=None)
+
+    def mix(
+        self, shock: Any, probability: float, *, severity: str | float = "central"
+    ) -> ScenarioSet:
+        """Add the shock as a leg with a probability; other legs keep their ratio."""
+        if not 0.0 < probability < 1.0:
+            raise UsageError(
+                "the probability of a leg lies in (0, 1)", received=probability
+            )
+        if shock.name in self.legs:
+            raise UsageError("a leg of this name exists", received=shock.name)
+        shocked = self.apply(shock, severity=severity)
+        return replace(
+            self,
+            returns=np.vstack([self.returns, shocked.returns]),
+            p=np.concatenate([self.p * (1 - probability), shocked.p * probability]),
+            leg=np.concatenate(
+                [self.leg, np.full(len(shocked), len(self.legs), np.int16)]
+            ),
+            legs=(*self.legs, shock.name),
+            paths=None,
+        )
+
+    def __repr__(self) -> str:
+        mark = "SYNTHETIC, " if self.synthetic else ""
+        return (
+            f"ScenarioSet({mark}{len(self)} scenarios x {len(self.assets)} assets, "
+            f"horizon {self.horizon} sessions, {self.distribution}, legs "
+            f"{', '.join(self.legs)}, seed {self.seed})"
+        )

@@ -1,0 +1,160 @@
+"""What a shock delivers: a central move per asset, a severity distribution, reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from engine._base import Value, frozen_array
+from engine._typing import Vector
+from engine.errors import ModelError, UsageError
+
+_QUANTILE_WINDOW = 0.025
+
+
+class Shock(Protocol):
+    """Anything that can say how far each asset moves."""
+
+    @property
+    def name(self) -> str:
+        """Short identifier; the label of its scenario leg."""
+        ...
+
+    @property
+    def known_from(self) -> np.datetime64:
+        """First date on which the shock's parameters were known."""
+        ...
+
+    def moves(self, universe: Any, model: Any = None) -> ShockMoves:
+        """Moves of the assets of a universe; betas come from the model."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ShockMoves(Value):
+    """Moves of N assets under one shock, simple returns in local currency.
+
+    Attributes
+    ----------
+    assets : tuple of str
+    central : (N,) float64
+        At the shock's own parameters.
+    draws : (M, N) float64
+        Equally likely severities: parameters and exposures drawn from their ranges.
+    driver : (M,) float64
+        Common severity of each draw (the AI basket's move), which orders quantiles.
+    basis : tuple of str
+        How each asset's move was obtained, in words.
+    parts : mapping name -> (N,) float64
+        Links of the chain, in log terms, summing to ``log1p(central)``.
+    """
+
+    assets: tuple[str, ...]
+    central: np.ndarray
+    draws: np.ndarray
+    driver: np.ndarray
+    basis: tuple[str, ...]
+    parts: dict[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        n = len(self.assets)
+        put(
+            self,
+            "central",
+            frozen_array(self.central, name="moves", ndim=1, shape=(n,)),
+        )
+        put(
+            self, "draws", frozen_array(self.draws, name="draws", ndim=2, shape=(-1, n))
+        )
+        put(
+            self,
+            "driver",
+            frozen_array(self.driver, name="driver", ndim=1, shape=(len(self.draws),)),
+        )
+        for name, values in (("moves", self.central), ("draws", self.draws)):
+            if (values <= -1.0).any():
+                i = int(np.argwhere(values <= -1.0)[0][-1])
+                raise ModelError(
+                    f"shock {name} lose all or more of an asset",
+                    asset=self.assets[i],
+                    received=float(values.min()),
+                    fix="Lower the severity.",
+                )
+
+    def at(self, severity: str | float) -> Vector:
+        """(N,) move at one severity.
+
+        Parameters
+        ----------
+        severity : {"central", "mean"} or float in (0, 1)
+            A quantile is of the common driver: draws within 2.5 points of it are
+            averaged, so that 0.9 means worse for the AI basket than nine in ten.
+        """
+        if severity == "central":
+            return self.central
+        if severity == "mean":
+            return self.draws.mean(axis=0)
+        if isinstance(severity, str) or not 0.0 < severity < 1.0:
+            raise UsageError(
+                "unknown severity",
+                received=repr(severity),
+                expected="central, mean, distribution, or a quantile in (0, 1)",
+            )
+        order = np.argsort(-self.driver, kind="stable")  # mildest first
+        position = (np.arange(order.size) + 0.5) / order.size
+        near = np.abs(position - severity) <= _QUANTILE_WINDOW
+        return self.draws[order[near]].mean(axis=0)
+
+    def rows(self, severity: str | float, n: int) -> np.ndarray:
+        """(n, N) or (1, N) moves to lay on n scenarios."""
+        if severity == "distribution":
+            return self.draws[np.arange(n) % len(self.draws)]
+        return self.at(severity)[None, :]
+
+    def to_frame(self):
+        """Return one row per asset: move, band, and which link caused it."""
+        import pandas as pd
+
+        low, high = np.quantile(self.draws, [0.05, 0.95], axis=0)
+        return pd.DataFrame(
+            {"asset": self.assets, "move": self.central, "low": low, "high": high}
+            | {name: values for name, values in self.parts.items()}
+            | {"basis": self.basis}
+        )
+
+    def __repr__(self) -> str:
+        return f"ShockMoves({len(self.assets)} assets, {len(self.draws)} severities)"
+
+
+def stress_vector(
+    scenarios: Any,
+    moves: ShockMoves,
+    *,
+    severity: str | float = "central",
+    winner_credit: float = 1.0,
+) -> Vector:
+    """(N,) mean return of each asset over the shock's leg.
+
+    ``-w @ stress_vector`` is the stress loss: every reader, evaluation, optimiser and
+    backtest, calls this one function.
+
+    Parameters
+    ----------
+    scenarios : ScenarioSet
+        Its base leg carries the cash return.
+    moves : ShockMoves
+        For ``scenarios.assets``.
+    severity : as in `ShockMoves.at`
+    winner_credit : float in [0, 1], default 1
+        Fraction of modelled gains that counts; limits use 0, so that guessed winners
+        cannot be levered to offset losers.
+    """
+    if not 0.0 <= winner_credit <= 1.0:
+        raise UsageError("winner_credit lies in [0, 1]", received=winner_credit)
+    x = moves.at(severity)
+    x = np.where(x > 0, winner_credit * x, x)
+    base = scenarios.leg_mean("base")
+    return (1.0 + base) * (1.0 + x) - 1.0

@@ -1,0 +1,158 @@
+"""Follow a book, but never hold more of a shock than the limit allows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from engine.constraints import Constraints, GroupLimit, StressCap
+from engine.costs import Costs
+from engine.data.portfolio import Portfolio, cash_label
+from engine.data.view import MarketView
+from engine.model import ReturnModel
+from engine.optimize._propose import propose
+from engine.optimize.problem import stress_measure
+from engine.proposal import Proposal
+from engine.shocks import CheapModelShock
+from strategies.estimation import estimate_model, scenarios_for
+
+
+def book_at(book: Mapping[str, float], tickers: tuple[str, ...]) -> dict[str, float]:
+    """Return the book over the assets that can be held now, in proportion.
+
+    A name that is not listed yet cannot be held; its share goes to the others, and
+    the day it becomes eligible it takes its place.
+    """
+    present = {k: v for k, v in book.items() if k in set(tickers)}
+    total = sum(present.values())
+    return {k: v / total for k, v in present.items()} if total > 0 else {}
+
+
+@dataclass(frozen=True)
+class ShockAware:
+    """Least cost and active risk against a book, subject to a stress-loss cap.
+
+    The stress is recomputed as of every date: moves by role, AI-basket betas and
+    covariance are those of the view.
+
+    Parameters
+    ----------
+    book : mapping
+        Weights of the concentrated book that is followed; the benchmark.
+    limit : float, default 0.08
+        Cap on the 90th percentile of the loss under the shock, worst lens, gains not
+        counted (`engine.constraints.StressCap`).
+    shock : CheapModelShock
+    tickers : tuple of str, optional
+        Assets that may be held; all by default.
+    upper : float, default 0.10
+        Bound on one weight, so that the proceeds spread.
+    groups : tuple of GroupLimit
+    es_cap : float, optional
+        Cap on the 95% expected shortfall over 21 sessions; needs ``n_scenarios``.
+    n_scenarios, seed : int
+        For the expected shortfall.
+    """
+
+    book: Mapping[str, float]
+    limit: float = 0.08
+    shock: CheapModelShock = field(default_factory=CheapModelShock)
+    tickers: tuple[str, ...] | None = None
+    upper: float = 0.10
+    groups: tuple[GroupLimit, ...] = ()
+    es_cap: float | None = None
+    window: int = 504
+    n_scenarios: int = 5000
+    seed: int = 0
+    costs: Costs = field(default_factory=Costs)
+    name: str = "shock-aware"
+
+    def estimate(self, view: MarketView) -> ReturnModel:
+        """Fit on what was tradable; refuses undated roles without hindsight."""
+        view.roles()
+        return estimate_model(view, self.tickers, window=self.window)
+
+    def propose(
+        self,
+        view: MarketView,
+        portfolio: Portfolio,
+        estimate: ReturnModel | None = None,
+    ) -> Proposal:
+        """Propose the book within the cap."""
+        model = self.estimate(view) if estimate is None else estimate
+        draws = self.n_scenarios if self.es_cap is not None else 64
+        scenarios = scenarios_for(model, portfolio, n_scenarios=draws, seed=self.seed)
+        upper = max(self.upper, 1.0 / max(1, len(model.assets)))
+        return propose(
+            portfolio,
+            scenarios,
+            Constraints(
+                upper=upper,
+                cash=(0.0, 0.01),
+                stress_caps=(StressCap(self.shock, self.limit),),
+                groups=self.groups,
+                es_cap=self.es_cap,
+            ),
+            self.costs,
+            benchmark=book_at(self.book, model.assets),
+            market=view,
+        )
+
+
+@dataclass(frozen=True)
+class HoldWithCash:
+    """The foil: the same book scaled down into cash until its shock loss is the same.
+
+    Parameters
+    ----------
+    book, limit, shock, window
+        As for `ShockAware`; the loss is measured by the same function.
+    """
+
+    book: Mapping[str, float]
+    limit: float = 0.08
+    shock: CheapModelShock = field(default_factory=CheapModelShock)
+    tickers: tuple[str, ...] | None = None
+    window: int = 504
+    name: str = "hold + cash"
+
+    def estimate(self, view: MarketView) -> ReturnModel:
+        """Fit on the same assets, so that betas and roles are the same."""
+        view.roles()
+        return estimate_model(view, self.tickers, window=self.window)
+
+    def propose(
+        self,
+        view: MarketView,
+        portfolio: Portfolio,
+        estimate: ReturnModel | None = None,
+    ) -> Proposal:
+        """Keep the held proportions; move between them and cash to meet the limit."""
+        model = self.estimate(view) if estimate is None else estimate
+        scenarios = scenarios_for(model, portfolio)
+        held: dict[str, Any] = {
+            a: m
+            for a, m in zip(portfolio.assets, portfolio.money, strict=True)
+            if m > 0
+        }
+        total = sum(held.values())
+        risky = (
+            {a: m / total for a, m in held.items()}
+            if total > 0
+            else book_at(self.book, model.assets)
+        )
+        cap = StressCap(self.shock, self.limit)
+        measure = stress_measure(cap, scenarios, cap.moves(scenarios))
+        loss = measure.value(scenarios.align(risky))
+        share = 1.0 if loss <= self.limit else max(0.0, self.limit / loss)
+        target = {a: share * w for a, w in risky.items()}
+        cash = cash_label(portfolio.base_currency)
+        target[cash] = 1.0 - float(np.sum(list(target.values())))
+        return Proposal.from_weights(
+            portfolio,
+            target,
+            notes=(f"shock loss {loss:.2%} of the risky part, {share:.1%} held",),
+        )

@@ -135,3 +135,13 @@ def check_labels(labels: Any, *, name: str, what: str = "asset") -> tuple[str, .
             )
         seen.add(label)
     return result
+
+
+def html_table(frame: Any, *, digits: int = 4, max_rows: int = 20) -> str:
+    """Return a table as escaped HTML with ``digits`` significant digits."""
+    return frame.to_html(
+        index=False,
+        escape=True,
+        max_rows=max_rows,
+        float_format=lambda x: f"{x:.{digits}g}",
+    )

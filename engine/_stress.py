@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engine._base import Value
+from engine._base import Value, html_table
 from engine._typing import Vector
 from engine.data.portfolio import Portfolio
 from engine.errors import DataError, LookAheadError, UsageError
@@ -105,7 +105,14 @@ class StressReport(Value):
     def by(self, grouping: str, name: str) -> dict[str, float]:
         """Loss by role, country, currency, ... under one shock; sums to its loss."""
         labels, values = group(self.scenarios, self[name].by_asset, grouping)
-        pairs = zip(labels, values.tolist(), strict=True)
+        _, held = group(self.scenarios, np.abs(self.weights), grouping)
+        pairs = [
+            (label, value)
+            for label, value, weight in zip(
+                labels, values.tolist(), held.tolist(), strict=True
+            )
+            if weight
+        ]
         return dict(sorted(pairs, key=lambda pair: -pair[1]))
 
     def to_frame(self):
@@ -205,9 +212,7 @@ class StressReport(Value):
         import html
 
         stamps = "".join(f"<p><b>{html.escape(s)}</b></p>" for s in self.stamps)
-        return stamps + self.to_frame().to_html(
-            index=False, escape=True, float_format="%.4f"
-        )
+        return stamps + html_table(self.to_frame())
 
 
 def stress(
@@ -334,7 +339,8 @@ def _one(
     shock: Shock, scenarios: ScenarioSet, weights: Vector, base_losses: Vector
 ) -> ShockResult:
     moves = shock.moves(scenarios.universe, scenarios.model)
-    worst = shock.with_lens("worst") if hasattr(shock, "with_lens") else shock
+    lens: Any = getattr(shock, "with_lens", None)
+    worst = shock if lens is None else lens("worst")
     by_asset = -weights * stress_vector(scenarios, moves)
     loss = float(by_asset.sum())
     low, high = np.quantile(book_losses(scenarios, moves, weights), [0.05, 0.95])
@@ -343,16 +349,14 @@ def _one(
         citation=getattr(shock, "citation", ""),
         loss=loss,
         band=(float(low), float(high)),
-        severe=float(
-            np.quantile(
-                book_losses(
-                    scenarios,
-                    worst.moves(scenarios.universe, scenarios.model),
-                    weights,
-                    winner_credit=0.0,
-                ),
-                CAP_QUANTILE,
-            )
+        severe=value_at_risk(
+            book_losses(
+                scenarios,
+                worst.moves(scenarios.universe, scenarios.model),
+                weights,
+                winner_credit=0.0,
+            ),
+            level=CAP_QUANTILE,
         ),
         by_asset=by_asset,
         moves=moves,

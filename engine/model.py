@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engine._base import Value, check_labels, frozen_array
+from engine._base import Value, check_labels, frozen_array, html_table
 from engine.covariance import (
     FactorCovariance,
     correlation_to_covariance,
@@ -165,9 +165,7 @@ class ReturnModel(Value):
     def _repr_html_(self) -> str:
         import html
 
-        return f"<p>{html.escape(repr(self))}</p>" + self.to_frame().to_html(
-            index=False, escape=True, float_format="%.4f", max_rows=20
-        )
+        return f"<p>{html.escape(repr(self))}</p>" + html_table(self.to_frame())
 
 
 def fit(

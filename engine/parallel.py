@@ -14,7 +14,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -106,15 +106,18 @@ def map_ordered(
         return
     import joblib
 
+    outcome: Any
     if executor == "threads":
         with thread_limits(1):
-            yield from joblib.Parallel(
+            outcome = joblib.Parallel(
                 n_jobs=jobs, backend="threading", return_as="generator"
             )(joblib.delayed(function)(item) for item in items)
+            yield from outcome
         return
-    yield from joblib.Parallel(n_jobs=jobs, backend="loky", return_as="generator")(
+    outcome = joblib.Parallel(n_jobs=jobs, backend="loky", return_as="generator")(
         joblib.delayed(_limited)(function, item) for item in items
     )
+    yield from outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from engine._base import Value, check_labels, frozen_array
+from engine._base import Value, check_labels, frozen_array, html_table
 from engine.errors import DataError
 
 
@@ -199,6 +199,35 @@ class Proposal(Value):
             ],
         )
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers and text for JSON."""
+        return {
+            "outcome": self.outcome.name,
+            "sentence": self.outcome.value,
+            "objective": self.objective,
+            "value": self.value,
+            "turnover": self.turnover,
+            "cost": self.cost,
+            "stress_before": dict(self.stress_before),
+            "stress_after": dict(self.stress_after),
+            "limits": [
+                {
+                    "name": c.name,
+                    "before": c.before,
+                    "after": c.after,
+                    "limit": c.limit,
+                    "satisfied": c.satisfied,
+                    "price": c.price,
+                }
+                for c in self.limits
+            ],
+            "trades": self.to_frame().to_dict("records"),
+            "target": {k: w for k, w in self.weights.items() if w},
+            "solve_path": list(self.solve_path),
+            "notes": list(self.notes),
+            "warnings": list(self.warnings),
+        }
+
     def __repr__(self) -> str:
         return (
             f"Proposal({self.outcome.name}, {len(self.trades)} trades, turnover "
@@ -208,6 +237,4 @@ class Proposal(Value):
     def _repr_html_(self) -> str:
         import html
 
-        return f"<p>{html.escape(repr(self))}</p>" + self.to_frame().to_html(
-            index=False, escape=True, float_format="%.4g"
-        )
+        return f"<p>{html.escape(repr(self))}</p>" + html_table(self.to_frame())

@@ -387,7 +387,7 @@ def _wide(frame, *, what: str):
     if not isinstance(frame.index, pd.DatetimeIndex):
         frame.index = pd.DatetimeIndex(_dates(frame.index.to_series(), what))
     _check_order(frame.index, what)
-    frame.columns = [str(c).strip() for c in frame.columns]
+    frame.columns = pd.Index([str(c).strip() for c in frame.columns])
     repeated = frame.columns[frame.columns.duplicated()]
     if len(repeated):
         raise DataError(f"{what}: duplicate ticker", asset=repeated[0])

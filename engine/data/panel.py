@@ -275,11 +275,12 @@ class PricePanel(Value):
         status[valid] = Status.OPEN
         started = np.maximum.accumulate(valid, axis=0)
         for venue in set(self.universe.venue):
-            columns = np.array([v == venue for v in self.universe.venue])
-            shut = ~valid[:, columns].any(axis=1)
+            columns = np.array([v == venue for v in self.universe.venue], dtype=bool)
+            shut = np.logical_not(valid[:, columns].any(axis=1))
             block = status[:, columns]
             block[shut] = Status.HOLIDAY
-            ended = ~np.maximum.accumulate(valid[::-1, columns], axis=0)[::-1]
+            later = np.maximum.accumulate(valid[::-1, columns], axis=0)[::-1]
+            ended = np.logical_not(later)
             gap = (ended & ~shut[:, None]).sum(axis=0)
             block[ended & (gap > _ENDED_AFTER)] = Status.DELISTED
             status[:, columns] = block
@@ -367,7 +368,12 @@ class PricePanel(Value):
     def _repr_html_(self) -> str:
         import html
 
-        table = self.to_frame().tail(5).iloc[:, :12].to_html(float_format="%.4g")
+        table = (
+            self.to_frame()
+            .tail(5)
+            .iloc[:, :12]
+            .to_html(float_format=lambda x: f"{x:.4g}")
+        )
         return f"<p>{html.escape(repr(self))}</p>{table}"
 
 
@@ -386,7 +392,7 @@ def _mask_later_closes(panel: PricePanel, moment: np.datetime64) -> PricePanel:
     prices, fx = panel.prices, panel.fx
     hidden = np.zeros((tail.size, len(panel.tickers)), dtype=bool)
     for venue in set(panel.universe.venue):
-        columns = [v == venue for v in panel.universe.venue]
+        columns = np.array([v == venue for v in panel.universe.venue], dtype=bool)
         # An asset without a venue is hidden until the day is over everywhere.
         closes = (
             close_utc(venue, tail) if venue else tail + np.timedelta64(1, "D")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engine._base import Value, check_labels, frozen_array
+from engine._base import Value, check_labels, frozen_array, html_table
 from engine.data.files import read_table
 from engine.data.panel import PricePanel, _last_valid
 from engine.data.universe import check_currency
@@ -394,7 +394,7 @@ class Portfolio(Value):
         )
 
     def _repr_html_(self) -> str:
-        return self.to_frame().to_html(index=False, escape=True, float_format="%.6g")
+        return html_table(self.to_frame())
 
 
 def _rate(panel: PricePanel, currency: str) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from engine._base import Value, check_labels, frozen_array
+from engine._base import Value, check_labels, frozen_array, html_table
 from engine.data.roles import DOCUMENTED_ZERO_CLASSES, ROLES, role_of
 from engine.data.venues import canonical_venue
 from engine.errors import DataError
@@ -278,7 +278,7 @@ class Universe(Value):
         return f"Universe({len(self)} assets, {known} with an AI role)"
 
     def _repr_html_(self) -> str:
-        return self.to_frame().to_html(index=False, escape=True, max_rows=20)
+        return html_table(self.to_frame())
 
 
 def _text(value: Any) -> str:

@@ -151,28 +151,30 @@ def propose(
         )
 
     tighten: dict[str, float] = {}
-    path: list[str] = []
-    for attempt in range(_REPAIRS):
-        solution = optimise(setup, tighten=tighten)
-        path.extend(solution.solved.path)
-        if not solution.solved.feasible:
-            if attempt == 0:
-                raise explain(setup)
-            break  # tightening for rounding went too far: keep the last orders
-        orders = orders_for(solution.holdings)
-        checks = _checks(setup, orders.weights, solution.duals)
+    solution = optimise(setup)
+    path = list(solution.solved.path)
+    if not solution.solved.feasible:
+        raise explain(setup)
+    kept = solution, orders_for(solution.holdings)
+    for _ in range(_REPAIRS):
+        orders = kept[1]
         broken = {
             m.name: m.value(orders.weights) - m.bound
             for m in setup.measures
             if m.value(orders.weights) > m.bound + _SATISFIED
         }
-        kept = (solution, orders, checks)
         if not broken:
             break
         for name, excess in broken.items():
             tighten[name] = tighten.get(name, 0.0) + 1.2 * excess + 1e-7
         path.append("tightened for rounding and costs: " + ", ".join(broken))
-    solution, orders, checks = kept
+        again = optimise(setup, tighten=tighten)
+        path.extend(again.solved.path)
+        if not again.solved.feasible:
+            break  # tightening went too far: the last orders stand, and say so
+        kept = again, orders_for(again.holdings)
+    solution, orders = kept
+    checks = _checks(setup, orders.weights, solution.duals)
     return _proposal(
         portfolio,
         scenarios,
@@ -282,11 +284,11 @@ def _checks(
     if setup.turnover is not None:
         add("turnover", 0.0, 0.5 * float(np.abs(w - w0).sum()), setup.turnover)
     if setup.tracking_error is not None:
-        te = [
+        before, after = (
             float(np.linalg.norm(setup.risk_root.T @ (x - setup.benchmark)))
             for x in (w0, w)
-        ]
-        add("tracking error", *te, setup.tracking_error)
+        )
+        add("tracking error", before, after, setup.tracking_error)
     for name, mask, low, high in setup.groups:
         add(name, float(w0[mask].sum()), float(w[mask].sum()), high)
         if low > 0:
@@ -301,7 +303,7 @@ def _checks(
     over, over0 = w - setup.upper, w0 - setup.upper
     i = int(np.argmax(over))
     add(
-        f"upper bound ({setup.assets[i]})",
+        f"upper bounds, tightest: {setup.assets[i]}",
         float(over0[i] + setup.upper[i]),
         float(w[i]),
         float(setup.upper[i]),
@@ -309,7 +311,7 @@ def _checks(
     under = setup.lower - w
     i = int(np.argmax(under))
     add(
-        f"lower bound ({setup.assets[i]})",
+        f"lower bounds, tightest: {setup.assets[i]}",
         float(w0[i]),
         float(w[i]),
         float(setup.lower[i]),

@@ -177,9 +177,12 @@ def optimise(
             m.cuts.append(m.cut(setup.current))
     rounds = 0
     path: list[str] = []
+    program = None
     while True:
         rounds += 1
-        solution = _solve_once(setup, measures, only, elastic, tighten or {})
+        if program is None or not program.fits():
+            program = _Program(setup, measures, only, elastic, tighten)
+        solution = program.solve()
         path.extend(solution.solved.path)
         if not solution.solved.feasible:
             break
@@ -229,81 +232,98 @@ def _bound(m: Measure, tighten: dict[str, float] | None) -> float:
     return m.bound - (tighten or {}).get(m.name, 0.0)
 
 
-def _solve_once(setup, measures, only, elastic, tighten) -> Solution:
-    import cvxpy as cp
+class _Program:
+    """The cvxpy problem; hyperplanes are parameters, so moving one costs no rebuild."""
 
-    n = len(setup.assets)
-    w = cp.Variable(n)  # target weights
-    b = cp.Variable(n, nonneg=True)  # bought
-    s = cp.Variable(n, nonneg=True)  # sold
-    slack: dict[str, Any] = {}
-    named: dict[str, list] = {}
+    def __init__(self, setup: Setup, measures, only, elastic: bool, tighten) -> None:
+        import cvxpy as cp
 
-    def keep(name: str) -> bool:
-        return only is None or name in only
+        n = len(setup.assets)
+        self.setup, self.measures = setup, measures
+        self.counts = [len(m.cuts) for m in measures]
+        self.w = w = cp.Variable(n)  # holdings after trading
+        b = cp.Variable(n, nonneg=True)  # bought
+        s = cp.Variable(n, nonneg=True)  # sold
+        # Weights after trading are w / nav; its own variable keeps the bounds sparse.
+        nav = cp.Variable()
+        self.slack: dict[str, Any] = {}
+        self.named: dict[str, list] = {}
+        self.planes: list[list[Any]] = []
 
-    def room(name: str, size: int | None = None) -> Any:
-        if not elastic:
-            return 0.0
-        slack[name] = cp.Variable(nonneg=True)
-        return slack[name]
+        def keep(name: str) -> bool:
+            return only is None or name in only
 
-    cost = setup.rates @ (b + s) + setup.tax @ s
-    nav = 1.0 - cost  # weights after trading are w / nav
-    constraints = [w - setup.current == b - s, cp.sum(w) == nav]
-    for m in measures:
-        extra = room(m.name)
-        cons = [g @ w <= _bound(m, tighten) * nav + extra for g in m.cuts]
-        named[m.name] = cons
-    if setup.turnover is not None and keep("turnover"):
-        named["turnover"] = [0.5 * cp.sum(b + s) <= setup.turnover + room("turnover")]
-    active = setup.risk_root.T @ (w - setup.benchmark * nav)
-    if setup.tracking_error is not None and keep("tracking error"):
-        named["tracking error"] = [
-            cp.norm(active, 2) <= setup.tracking_error * nav + room("tracking error")
-        ]
-    for name, mask, low, high in setup.groups:
-        if keep(name):
-            extra = room(name)
-            total = cp.sum(w[np.flatnonzero(mask)])
-            named[name] = [total <= high * nav + extra, low * nav - total <= extra]
-    if keep("lower bounds"):
-        named["lower bounds"] = [setup.lower * nav - w <= room("lower bounds")]
-    if keep("upper bounds"):
-        named["upper bounds"] = [w <= setup.upper * nav + room("upper bounds")]
-    constraints += [c for group in named.values() for c in group]
-    linear = True
-    if elastic:
-        objective = cp.sum(cp.hstack(list(slack.values()))) + 1e-4 * cost
-    elif setup.objective == "minimum_cost":
-        objective = cost
-    else:
-        linear = False
-        risk = (
-            active
-            if setup.objective == "cost_and_active_risk"
-            else setup.risk_root.T @ w
-        )
-        objective = cost + setup.aversion * cp.sum_squares(risk)
-    linear &= setup.tracking_error is None or not keep("tracking error")
-    problem = cp.Problem(cp.Minimize(objective), constraints)
-    solved = solve(problem, linear=linear)
-    if not solved.feasible:
-        return Solution(solved, setup.current, setup.current, {}, {}, 0)
-    duals = {
-        name: float(sum(np.sum(np.abs(c.dual_value)) for c in group))
-        for name, group in named.items()
-        if group and all(c.dual_value is not None for c in group)
-    }
-    after = _clean(np.asarray(w.value), setup)
-    return Solution(
-        solved,
-        after / after.sum(),
-        after,
-        duals,
-        {k: max(0.0, float(v.value)) for k, v in slack.items()},
-        0,
-    )
+        def room(name: str) -> Any:
+            if not elastic:
+                return 0.0
+            self.slack[name] = cp.Variable(nonneg=True)
+            return self.slack[name]
+
+        cost = setup.rates @ (b + s) + setup.tax @ s
+        constraints = [w - setup.current == b - s, cp.sum(w) == nav, nav == 1.0 - cost]
+        for m in measures:
+            extra = room(m.name)
+            planes = [cp.Parameter(n) for _ in m.cuts]
+            self.planes.append(planes)
+            self.named[m.name] = [
+                g @ w <= _bound(m, tighten) * nav + extra for g in planes
+            ]
+        if setup.turnover is not None and keep("turnover"):
+            self.named["turnover"] = [
+                0.5 * cp.sum(b + s) <= setup.turnover + room("turnover")
+            ]
+        active = setup.risk_root.T @ (w - setup.benchmark * nav)
+        conic = setup.tracking_error is not None and keep("tracking error")
+        if conic:
+            self.named["tracking error"] = [
+                cp.norm(active, 2)
+                <= setup.tracking_error * nav + room("tracking error")
+            ]
+        for name, mask, low, high in setup.groups:
+            if keep(name):
+                extra = room(name)
+                total = cp.sum(w[np.flatnonzero(mask)])
+                self.named[name] = [
+                    total <= high * nav + extra,
+                    low * nav - total <= extra,
+                ]
+        if keep("lower bounds"):
+            self.named["lower bounds"] = [setup.lower * nav - w <= room("lower bounds")]
+        if keep("upper bounds"):
+            self.named["upper bounds"] = [w <= setup.upper * nav + room("upper bounds")]
+        constraints += [c for group in self.named.values() for c in group]
+        self.linear = not conic
+        if elastic:
+            objective = cp.sum(cp.hstack(list(self.slack.values()))) + 1e-4 * cost
+        elif setup.objective == "minimum_cost":
+            objective = cost
+        else:
+            self.linear = False
+            whole = setup.objective == "minimum_variance"
+            risk = setup.risk_root.T @ w if whole else active
+            objective = cost + setup.aversion * cp.sum_squares(risk)
+        self.problem = cp.Problem(cp.Minimize(objective), constraints)
+
+    def fits(self) -> bool:
+        """Whether the number of hyperplanes is still the one it was built for."""
+        return self.counts == [len(m.cuts) for m in self.measures]
+
+    def solve(self) -> Solution:
+        setup = self.setup
+        for m, planes in zip(self.measures, self.planes, strict=True):
+            for plane, cut in zip(planes, m.cuts, strict=True):
+                plane.value = cut
+        solved = solve(self.problem, linear=self.linear)
+        if not solved.feasible:
+            return Solution(solved, setup.current, setup.current, {}, {}, 0)
+        duals = {
+            name: float(sum(np.sum(np.abs(c.dual_value)) for c in group))
+            for name, group in self.named.items()
+            if group and all(c.dual_value is not None for c in group)
+        }
+        after = _clean(np.asarray(self.w.value), setup)
+        slacks = {k: max(0.0, float(v.value)) for k, v in self.slack.items()}
+        return Solution(solved, after / after.sum(), after, duals, slacks, 0)
 
 
 def _clean(w: Vector, setup: Setup) -> Vector:

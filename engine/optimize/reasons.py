@@ -32,8 +32,11 @@ def trade_reasons(
     if setup.objective == "minimum_variance":
         risk = setup.risk_root @ (setup.risk_root.T @ target)
         pressure = -2.0 * setup.aversion * risk
-    # What an average currency unit of the current book contributes to each limit.
-    average = {k: float(g @ setup.current) for k, g in gradients.items()}
+    # What the purchases contribute to each limit, per unit of value: a sale is worth
+    # the difference.
+    bought = np.maximum(change, 0.0)
+    bought = bought / bought.sum() if bought.sum() > 0 else setup.current
+    average = {k: float(g @ bought) for k, g in gradients.items()}
     reasons = []
     for i, z in enumerate(change):
         if abs(z) < 1e-9:
@@ -57,8 +60,8 @@ def trade_reasons(
             if best is not None and pull[best] > 0:
                 loss = gradients[best][i]
                 reasons.append(
-                    f"{role}: loses {loss:.1%} under {_plain(best)}, the book "
-                    f"{average[best]:.1%}"
+                    f"{role}: loses {loss:.1%} under {_plain(best)}; what is bought "
+                    f"loses {average[best]:.1%}"
                 )
                 continue
             group = _binding_group(setup, solution, i, target)

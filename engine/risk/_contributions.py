@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from engine._base import Value, frozen_array
+from engine._base import Value, frozen_array, html_table
 from engine.errors import DataError, UsageError
 from engine.risk._measures import check_level, tail_weights, value_at_risk
 
@@ -53,7 +53,7 @@ class Contributions(Value):
         return frame.sort_values("contribution", ascending=False, ignore_index=True)
 
     def _repr_html_(self) -> str:
-        return self.to_frame().to_html(index=False, escape=True, float_format="%.5f")
+        return html_table(self.to_frame())
 
 
 def contributions(

@@ -139,7 +139,10 @@ def value_at_risk_interval(
     level, confidence = check_level(level), check_level(confidence)
     values = _sorted(losses, None)[0]
     n = values.size
-    low, high = binom.ppf([(1 - confidence) / 2, (1 + confidence) / 2], n, level)
+    low, high = (
+        float(binom.ppf(q, n, level))
+        for q in ((1 - confidence) / 2, (1 + confidence) / 2)
+    )
     if high >= n or low < 1:
         raise ModelError(
             "too few losses for an interval at this level",

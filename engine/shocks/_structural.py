@@ -12,7 +12,7 @@ earnings gap that opens over ``T_g`` years (methods 2.1 and 2.2).
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -212,7 +212,7 @@ class CheapModelShock(Value):
     variant: str
     lens: str
     name: str
-    parameters: MappingProxyType = field(default_factory=lambda: DEFAULTS)
+    _values: tuple[tuple[str, float], ...]
 
     def __init__(
         self,
@@ -253,7 +253,12 @@ class CheapModelShock(Value):
         put(self, "variant", variant)
         put(self, "lens", lens)
         put(self, "name", name or f"cheap-model:{preset}")
-        put(self, "parameters", _Parameters(values))
+        put(self, "_values", tuple(values.items()))
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """Value of every parameter, by name; a copy."""
+        return dict(self._values)
 
     @property
     def known_from(self) -> np.datetime64:
@@ -285,7 +290,7 @@ class CheapModelShock(Value):
             variant=self.variant,
             lens=self.lens,
             name=self.name,
-            **(dict(self.parameters) | {"severity": severity}),
+            **(self.parameters | {"severity": severity}),
         )
 
     def with_lens(self, lens: str) -> CheapModelShock:
@@ -295,7 +300,7 @@ class CheapModelShock(Value):
             variant=self.variant,
             lens=lens,
             name=self.name,
-            **dict(self.parameters),
+            **self.parameters,
         )
 
     def moves(self, universe: Any, model: Any = None) -> ShockMoves:
@@ -345,10 +350,10 @@ class CheapModelShock(Value):
             return demand, lost, gained
 
         centre = [v[0] for v in logs(self.parameters, share[None, :, 1])]
-        spread = sum(logs(draws, drawn_share))
+        spread = np.sum(logs(draws, drawn_share), axis=0)
         band = _sector_band(universe)
         members = basket if basket.any() else None
-        driver0 = _driver(sum(centre)[None, :], members, self, table)
+        driver0 = _driver(np.sum(centre, axis=0)[None, :], members, self, table)
         driver = _driver(spread, members, self, table)
         unknown = ~known & ~zero
 
@@ -382,7 +387,7 @@ class CheapModelShock(Value):
                         received=int(basket.sum()),
                     )
             else:
-                table_logs = sum(parts.values())
+                table_logs = np.sum(list(parts.values()), axis=0)
                 by_beta = propagated(driver0)[0]
                 used_lens = ~zero & ~unknown
                 if self.lens == "worst":
@@ -400,7 +405,7 @@ class CheapModelShock(Value):
             leg = np.where(zero, 0.0, leg)
             parts["market"] = leg
             spread = spread + leg
-        central = np.expm1(sum(parts.values()))
+        central = np.expm1(np.sum(list(parts.values()), axis=0))
         spread = np.where(zero, 0.0, np.expm1(spread))
         return ShockMoves(
             assets=universe.tickers,
@@ -421,18 +426,6 @@ class CheapModelShock(Value):
         }
         extra = "".join(f", {k}={v:g}" for k, v in changed.items())
         return f"CheapModelShock({self.preset!r}, {self.variant}{extra})"
-
-
-class _Parameters(dict):
-    """A dictionary that refuses to change; a mapping proxy cannot be pickled."""
-
-    def _refuse(self, *_: Any, **__: Any) -> None:
-        raise TypeError("shock parameters are read-only: make another shock")
-
-    __setitem__ = __delitem__ = clear = pop = popitem = update = setdefault = _refuse
-
-    def __reduce__(self):
-        return _Parameters, (dict(self),)
 
 
 def _checked(key: str, value: Any) -> float:
@@ -601,7 +594,7 @@ def _driver(logs: np.ndarray, members: Any, shock: CheapModelShock, table: Any):
     )
     sens = np.array([r.operating_leverage * r.pass_through for r in rows])
     share = np.array([sum(r.share) / 2 for r in rows])
-    erosion = np.array([r.erosion for r in rows])
+    erosion = q["erosion_scale"] * np.array([r.erosion for r in rows])
     size = q["severity"]
     values = size * (sens * L * np.log1p(share * np.expm1(gap)) - erosion * s)
     return np.log(np.exp(values).mean(axis=1))
@@ -622,7 +615,7 @@ def _basis(universe, zero, unknown, by_lens, beta, band, driver) -> tuple[str, .
     for i, role in enumerate(universe.role):
         if zero[i]:
             words.append("no earnings to lose: documented zero")
-        elif by_lens[i]:
+        elif by_lens[i] and beta is not None:
             words.append(f"{role}: propagated by AI-basket beta {beta[i]:.2f}")
         elif not unknown[i]:
             if role == "none":

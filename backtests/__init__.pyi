@@ -1,0 +1,13 @@
+from . import metrics as metrics
+from . import report as report
+from ._lookahead import assert_no_lookahead as assert_no_lookahead
+from ._simulate import SimulationArrays as SimulationArrays
+from ._simulate import simulate_weights as simulate_weights
+from .job import JobResult as JobResult
+from .job import Settings as Settings
+from .job import run_job as run_job
+from .result import BacktestResult as BacktestResult
+from .result import Decision as Decision
+from .sweeps import SweepResult as SweepResult
+from .sweeps import run_sweep as run_sweep
+from .walkforward import backtest as backtest

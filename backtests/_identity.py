@@ -1,0 +1,107 @@
+"""Who ran what on which data: trial ids and provenance.
+
+A trial id is a digest of the strategy's contents, the numbers of the panel and every
+setting, so that a sweep can tell a finished trial from a new one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.data.panel import PricePanel
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+def describe(thing: Any) -> str:
+    """Text that is equal for equal contents, in every process.
+
+    Arrays count with all their bytes (a repr abbreviates them), mappings by sorted
+    key, dataclasses by field, functions by name; other objects by their repr without
+    memory addresses.
+    """
+    if isinstance(thing, np.ndarray):
+        content = np.ascontiguousarray(thing)
+        digest = hashlib.blake2b(content.tobytes(), digest_size=16).hexdigest()
+        return f"array({content.dtype.str}, {content.shape}, {digest})"
+    if isinstance(thing, PricePanel):
+        return f"panel({panel_hash(thing)})"
+    if is_dataclass(thing) and not isinstance(thing, type):
+        parts = (f"{f.name}={describe(getattr(thing, f.name))}" for f in fields(thing))
+        return f"{_qualified(type(thing))}({', '.join(parts)})"
+    if isinstance(thing, Mapping):
+        parts = sorted(f"{describe(k)}: {describe(v)}" for k, v in thing.items())
+        return f"{{{', '.join(parts)}}}"
+    if isinstance(thing, (set, frozenset)):
+        return f"{{{', '.join(sorted(map(describe, thing)))}}}"
+    if isinstance(thing, (list, tuple)):
+        return f"({', '.join(map(describe, thing))})"
+    if isinstance(thing, type) or hasattr(thing, "__qualname__"):
+        return _qualified(thing)
+    return _ADDRESS.sub("", repr(thing))
+
+
+def _qualified(thing: Any) -> str:
+    return f"{getattr(thing, '__module__', '')}.{thing.__qualname__}"
+
+
+def digest(*parts: Any) -> str:
+    """Hexadecimal digest (32 characters) of the description of some things."""
+    text = "\0".join(map(describe, parts))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def panel_hash(panel: PricePanel) -> str:
+    """The panel's own content hash, and the numbers it does not cover."""
+    return digest(
+        panel.content_hash,
+        panel.base_currency,
+        panel.cash_currencies,
+        panel.cash_rates,
+        *((panel.open,) if panel.open is not None else ()),
+        *((panel.volume,) if panel.volume is not None else ()),
+        panel.universe.venue,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computed a result."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name, package in (
+        ("ballast", "ballast-risk"),
+        ("numpy", "numpy"),
+        ("pandas", "pandas"),
+    ):
+        try:
+            found[name] = version(package)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def provenance(
+    strategy: Any, panel: PricePanel, settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a reader needs to run the same again; plain values only."""
+    record: dict[str, Any] = {
+        "strategy": describe(strategy),
+        "data": panel_hash(panel),
+        "source": panel.source,
+        "synthetic": panel.synthetic,
+        "price_basis": panel.price_basis,
+        "settings": {k: describe(v) for k, v in settings.items()},
+        "versions": versions(),
+    }
+    seed = getattr(strategy, "seed", None)
+    if seed is not None:
+        record["seed"] = int(seed)
+    return record

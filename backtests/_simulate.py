@@ -1,0 +1,144 @@
+"""`simulate_weights`: weights in, value out; the accounting kernel's public face."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine.errors import DataError, ModelError
+
+
+class SimulationArrays(NamedTuple):
+    """What `simulate_weights` returns.
+
+    Attributes
+    ----------
+    value : (T,) float64
+        Value after costs at each close, starting from one before the first trade.
+    turnover : (T,) float64
+        Half the sum of absolute trades, cash included, over the value before trading.
+    cost : (T,) float64
+        Paid at that close, in units of the initial value.
+    weights : (T, N) float64
+        After trading; cash is one minus their sum.
+    """
+
+    value: np.ndarray
+    turnover: np.ndarray
+    cost: np.ndarray
+    weights: np.ndarray
+
+
+def _numbers(values: Any, name: str) -> np.ndarray:
+    try:
+        return np.asarray(values, dtype=np.float64, order="C")
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{name} is not numeric", received=str(error)) from error
+
+
+def simulate_weights(prices: Any, targets: Any, costs: Any = 0.0) -> SimulationArrays:
+    """Value of a book rebalanced to target weights at the closes it is priced at.
+
+    Weights drift between rebalances. Costs are paid from the book so that the weights
+    after trading equal the targets exactly: V' = V - sum c |t V' - h| is solved to
+    1e-14. What the weights leave over is cash that earns nothing. Trading at the close
+    that made the decision is same-bar execution: shift ``targets`` by one row, or use
+    `backtests.backtest`, when they were computed from the same row of prices.
+
+    Parameters
+    ----------
+    prices : (T, N) array or DataFrame
+        Positive and finite, in one currency.
+    targets : (T, N) or (N,) array or DataFrame
+        Weights to trade to at each close; a row of NaN means no trade. One row means
+        the same weights at every close.
+    costs : float or (N,) array, default 0
+        Proportional one-way cost as a decimal (0.001 is ten basis points).
+
+    Returns
+    -------
+    SimulationArrays
+
+    Raises
+    ------
+    DataError
+        Wrong shapes, prices that are not positive, a row with some NaN, costs outside
+        [0, 1).
+    ModelError
+        The book loses everything, or leverage makes the cost equation unsolvable.
+
+    Examples
+    --------
+    >>> simulate_weights([[1.0], [2.0]], [[1.0], [float("nan")]]).value.tolist()
+    [1.0, 2.0]
+    """
+    from engine.kernels.accounting import CONVERGED, NOT_CONVERGED, rebalance_path
+
+    P = _numbers(prices, "prices")
+    if P.ndim != 2 or not P.size:
+        raise DataError(
+            "prices must be a table", received=f"shape {P.shape}", expected="(T, N)"
+        )
+    T, N = P.shape
+    bad = np.asarray(~(np.isfinite(P) & (P > 0)))
+    if bad.any():
+        t, i = (int(v) for v in np.argwhere(bad)[0])
+        raise DataError(
+            "prices must be positive and finite",
+            received=f"{P[t, i]} at row {t}, column {i}",
+            fix="Simulate assets that have a price at every row.",
+        )
+    W = _numbers(targets, "targets")
+    if W.shape == (N,):
+        W = W.reshape(1, N)
+        rows = np.zeros(T, dtype=np.int64)
+    elif W.shape == (T, N):
+        rows = np.arange(T, dtype=np.int64)
+    else:
+        raise DataError(
+            "targets do not match prices",
+            received=f"shape {W.shape}",
+            expected=f"({T}, {N}) or ({N},)",
+        )
+    empty = np.asarray(np.isnan(W).all(axis=1))
+    partial = ~np.isfinite(W).all(axis=1) & ~empty
+    if partial.any():
+        raise DataError(
+            "a row of targets is only partly filled",
+            received=f"row {int(np.argmax(partial))}",
+            fix="Give every weight of a row, or NaN throughout for no trade.",
+        )
+    rows = np.where(empty[rows], -1, rows)
+    c = _numbers(costs, "costs")
+    if c.shape not in ((), (N,)):
+        raise DataError(
+            "costs do not match prices",
+            received=f"shape {c.shape}",
+            expected=f"a number or ({N},)",
+        )
+    c = np.ascontiguousarray(np.broadcast_to(c, (N,)))
+    if not ((c >= 0) & (c < 1)).all():
+        raise DataError(
+            "costs must lie in [0, 1)",
+            received=c[~((c >= 0) & (c < 1))][0],
+            expected="a decimal: ten basis points are 0.001",
+        )
+    solvable = np.abs(np.where(empty[:, None], 0.0, W)) @ c < 1.0
+    if not solvable.all():
+        raise ModelError(
+            "the weights cost more to trade than they are worth",
+            received=f"row {int(np.argmin(solvable))}",
+        )
+    value, turnover, cost = np.empty(T), np.empty(T), np.empty(T)
+    weights = np.empty((T, N))
+    failed_at = np.zeros(1, dtype=np.int64)
+    status = rebalance_path(P, W, rows, c, value, turnover, cost, weights, failed_at)
+    if status != CONVERGED:
+        what = (
+            "the cost equation did not converge"
+            if status == NOT_CONVERGED
+            else "the book lost everything"
+        )
+        raise ModelError(what, received=f"row {int(failed_at[0])}")
+    return SimulationArrays(value, turnover, cost, weights)

@@ -1,0 +1,344 @@
+"""The commands. Each is a few lines: read flags, call the library, show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cyclopts import App
+
+import engine
+from backtests.cli.options import (
+    Limits,
+    Meter,
+    Prices,
+    Run,
+    Shock,
+    Walk,
+    settings,
+)
+
+app = App(
+    name="ballast",
+    help="Stress a portfolio with a cheap-efficient-model shock, propose the cheapest "
+    "trades that bring the loss within a limit, and walk the rule forward.",
+    version=engine.__version__,
+    help_format="plaintext",
+)
+
+STRATEGIES = ("hold", "equal", "min-variance", "hold-cash", "shock-aware")
+
+
+@app.command
+def demo(
+    *, out: Path = Path("out"), seed: int = 0, seeds: int = 20, quiet: bool = False
+) -> None:
+    """Run the whole job on the embedded reference market (synthetic prices).
+
+    Parameters
+    ----------
+    out
+        Folder for the report.
+    seed
+        Seed of the scenarios.
+    seeds
+        Other draws of the market on which the rule is repeated, with the planted day
+        and without it; 0 leaves that out.
+    quiet
+        No progress on the error stream.
+    """
+    from backtests.cli.demo import run_demo
+
+    with Meter(quiet) as meter:
+        run_demo(out, seed=seed, seeds=seeds, progress=meter)
+
+
+@app.command
+def data(
+    *,
+    source: Prices | None = None,
+    export: Path | None = None,
+    resembles: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Describe a price source; export it; or compare the reference market with it.
+
+    Parameters
+    ----------
+    source
+        Where prices come from.
+    export
+        Write the prices as a wide table to this .csv or .parquet file.
+    resembles
+        Real prices (wide file): print reference and real statistics side by side.
+    json
+        Print JSON.
+    """
+    from backtests.cli import inspect
+
+    inspect.data(source or Prices(), export=export, resembles=resembles, json=json)
+
+
+@app.command
+def shocks(
+    *,
+    shock: Shock | None = None,
+    source: Prices | None = None,
+    tickers_moves: bool = False,
+    json: bool = False,
+) -> None:
+    """List the presets, or the move of every asset under one of them.
+
+    Parameters
+    ----------
+    shock
+        Which shock.
+    source
+        Where prices come from.
+    tickers_moves
+        Show the move, band and basis of every asset of the prices.
+    json
+        Print JSON.
+    """
+    from backtests.cli import inspect
+
+    inspect.shocks(shock or Shock(), source or Prices(), moves=tickers_moves, json=json)
+
+
+@app.command
+def stress(
+    book: Path,
+    /,
+    *,
+    source: Prices | None = None,
+    run: Run | None = None,
+    shock: Shock | None = None,
+) -> None:
+    """Show what a book would lose under each preset, and which holdings cause it.
+
+    Parameters
+    ----------
+    book
+        Portfolio file: ticker and one of shares, value, weight.
+    """
+    from backtests.cli import show
+    from backtests.job import prepare, realised_loss
+    from engine._stress import stress as run_stress
+    from engine.shocks import PRESETS, CheapModelShock
+
+    source, run, shock = source or Prices(), run or Run(), shock or Shock()
+    with Meter(run.quiet):
+        panel = source.load()
+        chosen = CheapModelShock(shock.preset, severity=shock.severity)
+        others = [p for p in PRESETS if p != chosen.preset]
+        _, priced, scenarios = prepare(
+            run.book(book, source), panel, settings(run, shock)
+        )
+        report = run_stress(
+            priced,
+            scenarios,
+            [chosen, *(CheapModelShock(p, severity=shock.severity) for p in others)],
+            level=run.level,
+        )
+    if run.out is not None:
+        from engine.data.files import write_csv
+
+        write_csv(run.out, report.holdings_frame())
+    if run.json:
+        show.emit_json(report.to_dict())
+        return
+    show.stress_table(report, realised_loss(report, panel))
+
+
+@app.command
+def propose(
+    book: Path,
+    /,
+    *,
+    source: Prices | None = None,
+    run: Run | None = None,
+    shock: Shock | None = None,
+    limits: Limits | None = None,
+) -> None:
+    """Propose the cheapest trades that bring the shock loss within the limit.
+
+    Parameters
+    ----------
+    book
+        Portfolio file: ticker and one of shares, value, weight.
+    """
+    from backtests.cli import show
+    from backtests.job import constraints_of, prepare, shock_limit
+    from engine.optimize._propose import propose as run_propose
+
+    source, run, shock = source or Prices(), run or Run(), shock or Shock()
+    chosen = settings(run, shock, limits)
+    panel = source.load()
+    view, priced, scenarios = prepare(run.book(book, source), panel, chosen)
+    limit = shock_limit(priced, scenarios, chosen)
+    proposal = run_propose(
+        priced,
+        scenarios,
+        constraints_of(priced, chosen, limit),
+        chosen.costs,
+        market=view,
+    )
+    if run.out is not None:
+        from engine.data.files import write_csv
+
+        write_csv(run.out, proposal.to_frame())
+    if run.json:
+        show.emit_json(proposal.to_dict())
+        return
+    show.proposal_table(proposal, source.base_currency)
+
+
+@app.command
+def backtest(
+    book: Path,
+    /,
+    *,
+    strategy: tuple[str, ...] = ("hold", "hold-cash", "shock-aware"),
+    source: Prices | None = None,
+    run: Run | None = None,
+    shock: Shock | None = None,
+    limits: Limits | None = None,
+    walk: Walk | None = None,
+) -> None:
+    """Walk strategies forward with only what was known at each date.
+
+    Parameters
+    ----------
+    book
+        Portfolio file: ticker and one of shares, value, weight.
+    strategy
+        hold, equal, min-variance, hold-cash or shock-aware; may repeat.
+    """
+    from backtests.cli import show, walking
+
+    source, run, shock = source or Prices(), run or Run(), shock or Shock()
+    walk = walk or Walk()
+    chosen = settings(run, shock, limits, walk)
+    with Meter(run.quiet) as meter:
+        panel = source.load()
+        results = walking.compare(
+            run.book(book, source), panel, chosen, strategy, progress=meter
+        )
+    if run.out is not None:
+        for result in results:
+            result.write(run.out / result.name.replace(" ", "_"))
+    if run.json:
+        show.emit_json(
+            [
+                {"strategy": r.name, "stamps": list(r.stamps), **r.metrics()}
+                for r in results
+            ]
+        )
+        return
+    show.backtest_table(results)
+    if run.out is not None:
+        print(f"\nresults in {run.out}")
+
+
+@app.command
+def sweep(
+    book: Path,
+    /,
+    *,
+    grid: tuple[str, ...] = ("limit=0.06,0.08,0.10",),
+    strategy: str = "shock-aware",
+    executor: str = "serial",
+    n_jobs: int = 1,
+    source: Prices | None = None,
+    run: Run | None = None,
+    shock: Shock | None = None,
+    limits: Limits | None = None,
+    walk: Walk | None = None,
+) -> None:
+    """Walk one strategy forward for every combination of parameters.
+
+    Parameters
+    ----------
+    book
+        Portfolio file: ticker and one of shares, value, weight.
+    grid
+        Parameter and its values, such as "limit=0.06,0.08"; may repeat.
+    strategy
+        shock-aware or hold-cash.
+    executor
+        serial or processes.
+    n_jobs
+        Workers; -1 for one per core.
+    """
+    from backtests.cli import walking
+
+    source, run, shock = source or Prices(), run or Run(), shock or Shock()
+    chosen = settings(run, shock, limits, walk or Walk())
+    with Meter(run.quiet) as meter:
+        panel = source.load()
+        result = walking.sweep(
+            run.book(book, source),
+            panel,
+            chosen,
+            strategy,
+            grid,
+            executor=executor,
+            n_jobs=n_jobs,
+            out=run.out,
+            progress=meter,
+        )
+    walking.show_sweep(result, json=run.json)
+
+
+@app.command
+def report(
+    book: Path,
+    /,
+    *,
+    source: Prices | None = None,
+    run: Run | None = None,
+    shock: Shock | None = None,
+    limits: Limits | None = None,
+    walk: Walk | None = None,
+    title: str = "Cheap-model shock: stress, proposal, backtest",
+) -> None:
+    """Stress, propose, backtest, and write one HTML file.
+
+    Parameters
+    ----------
+    book
+        Portfolio file: ticker and one of shares, value, weight.
+    title
+        Heading of the report.
+    """
+    from backtests.cli import show
+    from backtests.job import run_job
+    from backtests.report import write_report
+
+    source, run, shock = source or Prices(), run or Run(), shock or Shock()
+    chosen = settings(run, shock, limits, walk or Walk())
+    target = run.out or Path("out")
+    if target.suffix != ".html":
+        target = target / "report.html"
+    with Meter(run.quiet) as meter:
+        panel = source.load()
+        result = run_job(
+            run.book(book, source), panel, chosen, title=title, progress=meter
+        )
+        written = write_report(target, result.report)
+    if run.json:
+        show.emit_json(
+            {
+                "report": str(written),
+                "limit": result.limit,
+                "stress": result.stress.to_dict(),
+                "proposal": result.proposal.to_dict(),
+                "backtests": [
+                    {"strategy": r.name, **r.metrics()} for r in result.backtests
+                ],
+            }
+        )
+        return
+    show.stress_table(result.stress, result.report.realised)
+    show.proposal_table(result.proposal, source.base_currency)
+    show.backtest_table(result.backtests)
+    print(f"\nreport: {written}")

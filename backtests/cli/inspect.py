@@ -1,0 +1,178 @@
+"""`ballast data` and `ballast shocks`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from backtests.cli import show
+from backtests.cli.options import Prices, Shock
+from engine.data.files import read_table, write_csv, write_parquet
+from engine.data.panel import PricePanel, Status
+from engine.errors import UsageError
+from engine.shocks import PRESETS, CheapModelShock
+
+
+def describe(panel: PricePanel) -> dict:
+    """Return what a panel holds, gaps included."""
+    status = panel.status()
+    universe = panel.universe
+    counts = {s.name.lower(): int((status == s).sum()) for s in Status}
+    first = [
+        str(panel.dates[int(np.argmax(np.isfinite(panel.prices[:, i])))])
+        for i in range(len(panel.tickers))
+    ]
+    return {
+        "source": panel.source,
+        "synthetic": panel.synthetic,
+        "assets": len(panel.tickers),
+        "dates": int(panel.dates.size),
+        "first_date": str(panel.dates[0]),
+        "last_date": str(panel.dates[-1]),
+        "price_basis": panel.price_basis,
+        "base_currency": panel.base_currency,
+        "quote_currencies": sorted(set(universe.quote_currency)),
+        "exchange_rates": list(panel.fx_currencies),
+        "cash_rates": list(panel.cash_currencies),
+        "venues": sorted({v or "not stated" for v in universe.venue}),
+        "cells": counts,
+        "roles": {r: universe.role.count(r) for r in sorted(set(universe.role))},
+        "late_starters": [
+            f"{t} from {d}"
+            for t, d in zip(panel.tickers, first, strict=True)
+            if d != str(panel.dates[0])
+        ],
+        "content_hash": panel.content_hash,
+    }
+
+
+def data(
+    source: Prices, *, export: Path | None, resembles: Path | None, json: bool
+) -> None:
+    """Describe, export, or compare."""
+    panel = source.load()
+    if resembles is not None:
+        _resembles(panel, resembles, json=json)
+        return
+    if export is not None:
+        frame = panel.to_frame().reset_index()
+        if export.suffix == ".parquet":
+            write_parquet(export, frame.set_index("date"))
+        elif export.suffix == ".csv":
+            frame["date"] = frame["date"].dt.strftime("%Y-%m-%d")
+            write_csv(export, frame)
+        else:
+            raise UsageError(
+                "unknown file type to export to",
+                received=export.name,
+                expected=".csv or .parquet",
+            )
+        print(f"{'SYNTHETIC ' if panel.synthetic else ''}prices written to {export}")
+        return
+    facts = describe(panel)
+    if json:
+        show.emit_json(facts)
+        return
+    if panel.synthetic:
+        show.stamps(["SYNTHETIC prices: nothing here happened."])
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k} {v}" for k, v in value.items() if v)
+        elif isinstance(value, list):
+            more = f", ... {len(value)} in all" if len(value) > 12 else ""
+            value = (", ".join(value[:12]) or "none") + more
+        print(f"{name.replace('_', ' ')}: {value}")
+
+
+def _resembles(panel: PricePanel, path: Path, *, json: bool) -> None:
+    from engine.data.load import load_panel
+    from engine.data.reference_resemblance import resemblance
+
+    if not panel.synthetic:
+        raise UsageError(
+            "only the reference market can be compared with real prices",
+            received=panel.source,
+        )
+    table = read_table(path, what="prices")
+    common = [t for t in panel.tickers if t in table.columns]
+    if not common:
+        raise UsageError("the real prices share no ticker with the reference market")
+    real = load_panel(path, common, price_basis="total_return", currency="USD")
+    mine = panel.select(common)
+    metadata = panel.universe.to_frame().rename(
+        columns={"theme": "ai_theme", "venue": "calendar"}
+    )
+    metadata = metadata[metadata["ticker"].isin(common)]
+    frame = resemblance(real.to_frame(), mine.to_frame(), metadata)
+    if json:
+        show.emit_json(frame.to_dict("records"))
+        return
+    show.stamps(["SYNTHETIC beside real prices."])
+    print(frame.to_string(index=False, float_format=lambda x: f"{x:.3f}"))
+
+
+def shocks(shock: Shock, source: Prices, *, moves: bool, json: bool) -> None:
+    """List presets, or the moves of every asset."""
+    if not moves:
+        rows = [CheapModelShock(p, severity=shock.severity) for p in PRESETS]
+        if json:
+            show.emit_json(
+                [
+                    {
+                        "name": s.name,
+                        "citation": s.citation,
+                        "known_from": str(s.known_from),
+                        "cost_surprise": s.cost_surprise,
+                        "demand_gap": s.demand_gap,
+                        "parameters": s.parameters,
+                    }
+                    for s in rows
+                ]
+            )
+            return
+        print(
+            show.table(
+                ["preset", "cost surprise", "compute demand gap", "known from"],
+                [
+                    (
+                        s.preset,
+                        f"{s.cost_surprise:.3f}",
+                        f"{s.demand_gap:+.3f}",
+                        str(s.known_from),
+                    )
+                    for s in rows
+                ],
+            )
+        )
+        print(f"\n{rows[0].citation}")
+        return
+    from engine.model import fit
+    from strategies.estimation import eligible
+
+    panel = source.load()
+    view = panel.as_of(panel.dates[-1], hindsight_parameters=True)
+    model = fit(view, tickers=eligible(view, None, window=504))
+    chosen = CheapModelShock(shock.preset, severity=shock.severity)
+    frame = chosen.moves(model.universe, model).to_frame()
+    if json:
+        show.emit_json(frame.to_dict("records"))
+        return
+    if panel.synthetic:
+        show.stamps(["AI-basket betas are from SYNTHETIC prices."])
+    print(f"{chosen.name}: {chosen.citation}\n")
+    print(
+        show.table(
+            ["asset", "move", "5%", "95%", "basis"],
+            [
+                (
+                    r["asset"],
+                    show.percent(r["move"]),
+                    show.percent(r["low"]),
+                    show.percent(r["high"]),
+                    r["basis"],
+                )
+                for r in frame.sort_values("move").to_dict("records")
+            ],
+        )
+    )

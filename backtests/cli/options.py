@@ -1,0 +1,258 @@
+"""Flags that commands share, and how they become prices, books and settings."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from backtests.job import Settings
+    from engine.data.panel import PricePanel
+    from engine.data.portfolio import Portfolio
+
+
+@Parameter(name="*")
+@dataclass
+class Prices:
+    """Where prices come from."""
+
+    prices: str = "reference"
+    """CSV or Parquet file or folder (several with commas), or "reference"."""
+    universe: Path | None = None
+    """Labels of the assets: ticker, asset_class, venue, country, ai_theme, ..."""
+    price_basis: str | None = None
+    """raw, split_adjusted or total_return; required for files."""
+    currency: str | None = None
+    """Quote currency of all prices, where neither file nor universe states it."""
+    fx: Path | None = None
+    """Exchange rates: one column per currency, in USD for one unit."""
+    cash_rates: Path | None = None
+    """Annual cash rates as decimals: one column per currency."""
+    base_currency: str = "USD"
+    """Currency of every result."""
+    tickers: str | None = None
+    """Use only these tickers, separated by commas."""
+
+    def load(self, extra: tuple[str, ...] = ()) -> PricePanel:
+        """Load the panel; ``extra`` tickers join an explicit list."""
+        from engine.data.load import load_panel
+
+        source: Any = self.prices
+        if "," in source:
+            source = [p.strip() for p in source.split(",")]
+        tickers = names(self.tickers)
+        if tickers is not None:
+            tickers = tuple(dict.fromkeys([*tickers, *extra]))
+        return load_panel(
+            source,
+            tickers,
+            base_currency=self.base_currency,
+            universe=self.universe,
+            price_basis=self.price_basis,
+            currency=self.currency,
+            fx=self.fx,
+            cash_rates=self.cash_rates,
+        )
+
+
+@Parameter(name="*")
+@dataclass
+class Run:
+    """When, how much, and how results are shown."""
+
+    as_of: str | None = None
+    """Date after whose closes the decision is made; the last date by default."""
+    value: float | None = None
+    """Net asset value for a book given in weights; 1,000,000 by default."""
+    seed: int = 0
+    """Seed of the scenarios."""
+    window: int = 504
+    """Sessions used for estimation."""
+    horizon: int = 21
+    """Sessions of the base scenarios."""
+    scenarios: int = 20_000
+    """Number of base scenarios."""
+    level: float = 0.95
+    """Confidence of value at risk and expected shortfall."""
+    hindsight_parameters: Annotated[bool, Parameter(negative=())] = False
+    """Use the shock before it was known (27 January 2025); stamps every output."""
+    out: Path | None = None
+    """Folder or file to write to."""
+    json: Annotated[bool, Parameter(negative=())] = False
+    """Print JSON for machines instead of tables."""
+    quiet: Annotated[bool, Parameter(negative=())] = False
+    """No progress on the error stream."""
+
+    def book(self, path: Path | str, prices: Prices) -> Portfolio:
+        """Read the portfolio file; its weights need a value."""
+        from engine.data.files import read_table
+        from engine.data.portfolio import Portfolio
+
+        table = read_table(path, what="portfolio")
+        weighted = "weight" in {str(c).strip().lower() for c in table.columns}
+        value = self.value
+        if weighted and value is None:
+            value = 1_000_000.0
+        return Portfolio.read(table, base_currency=prices.base_currency, value=value)
+
+
+@Parameter(name="*")
+@dataclass
+class Shock:
+    """Which shock."""
+
+    preset: str = "market_view"
+    """market_view, substitution or jevons."""
+    severity: float = 1.0
+    """Multiplies the whole structural log move."""
+
+
+@Parameter(name="*")
+@dataclass
+class Limits:
+    """What a proposal must respect."""
+
+    limit: float | None = None
+    """Cap on the severe loss under the shock, a decimal; half of today's if absent."""
+    candidates: str | None = None
+    """Tickers that may be bought, separated by commas, or a file with one per line."""
+    max_weight: float = 0.10
+    """Bound on one weight; a larger current weight may stay."""
+    es_cap: float | None = None
+    """Cap on expected shortfall over the horizon, as a decimal."""
+    turnover: float | None = None
+    """Cap on half the sum of absolute weight changes."""
+    group: tuple[str, ...] = ()
+    """Limit like "country:Taiwan<=0.05" or "role:power_gen<=0.10"; may repeat."""
+    half_spread_bps: float = 5.0
+    """One-way trading cost in basis points of traded value."""
+    commission_bps: float = 0.0
+    """One-way commission in basis points of traded value."""
+
+
+@Parameter(name="*")
+@dataclass
+class Walk:
+    """The walk-forward."""
+
+    start: str = "2019-01-02"
+    """First decision."""
+    end: str | None = None
+    """Last date; the last of the prices by default."""
+    schedule: str = "monthly"
+    """daily, weekly, monthly, quarterly or yearly: the first session of each."""
+
+
+def names(text: str | None) -> tuple[str, ...] | None:
+    """Split a comma list, or the lines of a file, into tickers."""
+    if text is None:
+        return None
+    path = Path(text)
+    if "," not in text and path.suffix in (".txt", ".csv") and path.exists():
+        text = ",".join(path.read_text().replace(",", "\n").split())
+    result = tuple(dict.fromkeys(t.strip() for t in text.split(",") if t.strip()))
+    if not result:
+        raise UsageError("an empty list of tickers")
+    return result
+
+
+def group_limit(text: str):
+    """Parse ``attribute:value<=number`` or ``attribute:value>=number``."""
+    from engine.constraints import GroupLimit
+
+    for sign in ("<=", ">="):
+        if sign in text:
+            left, right = text.split(sign, 1)
+            attribute, colon, value = left.strip().partition(":")
+            try:
+                number = float(right)
+            except ValueError:
+                break
+            if not colon or not value:
+                break
+            if sign == "<=":
+                return GroupLimit(attribute, value.strip(), upper=number)
+            return GroupLimit(attribute, value.strip(), lower=number)
+    raise UsageError(
+        "cannot read a group limit",
+        received=repr(text),
+        expected='"country:Taiwan<=0.05" or "role:power_gen>=0.01"',
+    )
+
+
+def settings(
+    run: Run, shock: Shock, limits: Limits | None = None, walk: Walk | None = None
+) -> Settings:
+    """Gather the flags into the settings of the job."""
+    from backtests.job import Settings
+    from engine.costs import Costs
+
+    limits = limits or Limits()
+    return Settings(
+        as_of=run.as_of,
+        preset=shock.preset,
+        severity=shock.severity,
+        limit=limits.limit,
+        candidates=names(limits.candidates),
+        window=run.window,
+        horizon=run.horizon,
+        n_scenarios=run.scenarios,
+        level=run.level,
+        seed=run.seed,
+        upper=limits.max_weight,
+        es_cap=limits.es_cap,
+        turnover=limits.turnover,
+        groups=tuple(group_limit(g) for g in limits.group),
+        costs=Costs(
+            half_spread_bps=limits.half_spread_bps,
+            commission_bps=limits.commission_bps,
+        ),
+        start=None if walk is None else walk.start,
+        end=None if walk is None else walk.end,
+        schedule="monthly" if walk is None else walk.schedule,
+        hindsight_parameters=run.hindsight_parameters,
+    )
+
+
+class Meter:
+    """Progress on the error stream, shown once a step has taken two seconds."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.bar: Any = None
+        self.total = -1
+        self.title = ""
+
+    def __call__(self, done: int, total: int, message: str) -> None:
+        """Show that ``done`` of ``total`` steps are finished."""
+        if self.quiet:
+            return
+        from tqdm import tqdm
+
+        title = message.split(":")[0]
+        if self.bar is None or total != self.total or title != self.title:
+            self.close()
+            self.bar = tqdm(
+                total=total, delay=2.0, file=sys.stderr, leave=False, desc=title
+            )
+            self.total, self.title = total, title
+        self.bar.n = done
+        self.bar.refresh()
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def __enter__(self) -> Meter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,198 @@
+"""`ballast backtest` and `ballast sweep`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from backtests.cli import show
+from backtests.job import Settings, prepare, rules, shock_limit, shock_of
+from backtests.result import BacktestResult
+from backtests.sweeps import SweepResult, run_sweep
+from backtests.walkforward import backtest
+from engine.data.panel import PricePanel
+from engine.data.portfolio import CASH_PREFIX, Portfolio
+from engine.errors import UsageError
+from strategies.min_variance import MinimumVariance
+from strategies.shock_aware import HoldWithCash, ShockAware
+
+_NAMES = {"hold": 0, "hold-cash": 1, "shock-aware": 2, "equal": 3}
+
+
+def _limit_and_book(
+    portfolio: Portfolio, panel: PricePanel, settings: Settings
+) -> tuple[float, Portfolio]:
+    """Limit and priced book; the default limit is half the loss of the last date."""
+    if settings.limit is not None:
+        return settings.limit, portfolio.priced(
+            panel.as_of(settings.as_of or panel.dates[-1])
+        )
+    _, book, scenarios = prepare(portfolio, panel, settings)
+    return shock_limit(book, scenarios, settings), book
+
+
+def compare(
+    portfolio: Portfolio,
+    panel: PricePanel,
+    settings: Settings,
+    chosen: Sequence[str],
+    *,
+    progress: Any = None,
+) -> list[BacktestResult]:
+    """Walk the chosen strategies forward over the same dates and costs."""
+    unknown = [n for n in chosen if n not in (*_NAMES, "min-variance")]
+    if unknown:
+        raise UsageError(
+            "unknown strategy",
+            received=repr(unknown[0]),
+            expected=", ".join([*_NAMES, "min-variance"]),
+        )
+    limit, book = _limit_and_book(portfolio, panel, settings)
+    weights = dict(zip(book.labels, book.weights.tolist(), strict=True))
+    available = rules(weights, settings, limit, panel)
+    results = []
+    for name in dict.fromkeys(chosen):
+        if name == "min-variance":
+            rule: Any = MinimumVariance(
+                available[3].tickers,
+                upper=settings.upper,
+                window=settings.window,
+                costs=settings.costs,
+            )
+        else:
+            rule = available[_NAMES[name]]
+
+        def step(done: int, total: int, message: str, name: str = name) -> None:
+            if progress is not None:
+                progress(done, total, f"backtest {name}: {message}")
+
+        results.append(
+            backtest(
+                rule,
+                panel,
+                start=settings.start,
+                end=settings.end,
+                schedule=settings.schedule,
+                costs=settings.costs,
+                initial_value=book.value,
+                hindsight_parameters=settings.hindsight_parameters,
+                progress=step,
+            )
+        )
+    return results
+
+
+def _shock_aware(*, book, settings, tickers, **cell) -> ShockAware:
+    options: dict[str, Any] = {
+        "limit": settings.limit or 0.08,
+        "upper": settings.upper,
+        **cell,
+    }
+    return ShockAware(
+        book,
+        shock=shock_of(settings),
+        tickers=tickers,
+        window=int(options.pop("window", settings.window)),
+        groups=settings.groups,
+        costs=settings.costs,
+        **options,
+    )
+
+
+def _hold_cash(*, book, settings, tickers, **cell) -> HoldWithCash:
+    options: dict[str, Any] = {"limit": settings.limit or 0.08, **cell}
+    return HoldWithCash(
+        book,
+        shock=shock_of(settings),
+        tickers=tickers,
+        window=int(options.pop("window", settings.window)),
+        **options,
+    )
+
+
+_FACTORIES = {"shock-aware": _shock_aware, "hold-cash": _hold_cash}
+
+
+def sweep(
+    portfolio: Portfolio,
+    panel: PricePanel,
+    settings: Settings,
+    strategy: str,
+    grid: Sequence[str],
+    *,
+    executor: str,
+    n_jobs: int,
+    out: Path | None,
+    progress: Any = None,
+) -> SweepResult:
+    """Run the sweep; finished cells under ``out`` are not run again."""
+    if strategy not in _FACTORIES:
+        raise UsageError(
+            "this strategy has no parameters to sweep",
+            received=repr(strategy),
+            expected=", ".join(_FACTORIES),
+        )
+    _, book = _limit_and_book(portfolio, panel, settings)
+    weights = {
+        k: w
+        for k, w in zip(book.labels, book.weights.tolist(), strict=True)
+        if not k.startswith(CASH_PREFIX)
+    }
+    tickers = settings.candidates and tuple(
+        dict.fromkeys([*weights, *settings.candidates])
+    )
+    return run_sweep(
+        partial(_FACTORIES[strategy], book=weights, settings=settings, tickers=tickers),
+        parse_grid(grid),
+        panel,
+        executor=executor,  # type: ignore[arg-type]
+        n_jobs=n_jobs,
+        out=out,
+        progress=progress,
+        start=settings.start,
+        end=settings.end,
+        schedule=settings.schedule,
+        costs=settings.costs,
+        initial_value=book.value,
+        hindsight_parameters=settings.hindsight_parameters,
+    )
+
+
+def parse_grid(grid: Sequence[str]) -> dict[str, list[float]]:
+    """Parse ``name=value,value`` items."""
+    cells: dict[str, list[float]] = {}
+    for item in grid:
+        name, equals, values = item.partition("=")
+        try:
+            numbers = [float(v) for v in values.split(",") if v.strip()]
+        except ValueError:
+            numbers = []
+        name = name.strip().replace("-", "_")
+        if not equals or not numbers or name in cells:
+            raise UsageError(
+                "cannot read a grid item",
+                received=repr(item),
+                expected='"limit=0.06,0.08", each name once',
+            )
+        if name not in ("limit", "upper", "window", "es_cap"):
+            raise UsageError(
+                "this parameter cannot be swept",
+                received=repr(name),
+                expected="limit, upper, window, es_cap",
+            )
+        cells[name] = numbers
+    return cells
+
+
+def show_sweep(result: SweepResult, *, json: bool) -> None:
+    """Print every cell, then what the number of trials does to the best."""
+    frame = result.to_frame()
+    if json:
+        show.emit_json({"cells": frame.to_dict("records"), "summary": result.summary()})
+        return
+    print(frame.to_string(index=False, float_format=lambda x: f"{x:.4f}"))
+    print()
+    for name, value in result.summary().items():
+        print(f"{name}: {value}")

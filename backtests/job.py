@@ -1,0 +1,473 @@
+"""The main job: stress a book, propose trades, walk the rule forward, report.
+
+`ballast report` and `ballast demo` run it; scripts and notebooks call `run_job`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from backtests.report import Realised, ReportInputs
+from backtests.result import BacktestResult
+from backtests.walkforward import backtest
+from engine._stress import StressReport, stress
+from engine.constraints import Constraints, GroupLimit, StressCap
+from engine.costs import Costs
+from engine.data.load import load_panel
+from engine.data.panel import PricePanel
+from engine.data.portfolio import CASH_PREFIX, Portfolio
+from engine.data.provider import ReferenceProvider
+from engine.data.view import MarketView
+from engine.errors import DataError, UsageError
+from engine.model import ReturnModel, fit
+from engine.montecarlo import simulate
+from engine.optimize._propose import propose
+from engine.optimize.problem import stress_measure
+from engine.parallel import map_ordered
+from engine.proposal import Proposal
+from engine.scenarios import ScenarioSet
+from engine.shocks import PRESETS, CheapModelShock
+from engine.shocks._structural import EVENT_DATE
+from strategies.equal import EqualWeight
+from strategies.estimation import eligible
+from strategies.hold import Hold
+from strategies.shock_aware import HoldWithCash, ShockAware, book_at
+
+Progress = Callable[[int, int, str], Any]
+SEEDS = tuple(range(1, 21))
+_FIGURES = ("annual_return", "volatility", "sharpe", "max_drawdown")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the job does, apart from the book and the prices.
+
+    Attributes
+    ----------
+    as_of : date, optional
+        Estimation and proposal see nothing later; the last date by default.
+    preset, severity, limit
+        The shock that is limited, and the cap on its severe loss; by default half of
+        the current book's.
+    candidates : tuple of str, optional
+        Assets that may be bought; all of the panel by default.
+    window : int
+        Sessions for estimation.
+    horizon, n_scenarios, level, seed
+        Base scenarios.
+    upper : float
+        Bound on one weight, or the largest current weight if that is more.
+    start, end, schedule
+        Of the walk-forward; ``start=None`` leaves it out.
+    hindsight_parameters : bool
+        Needed wherever the shock is used before it was known.
+    """
+
+    as_of: Any = None
+    preset: str = "market_view"
+    severity: float = 1.0
+    limit: float | None = None
+    candidates: tuple[str, ...] | None = None
+    window: int = 504
+    horizon: int = 21
+    n_scenarios: int = 20_000
+    level: float = 0.95
+    seed: int = 0
+    upper: float = 0.10
+    es_cap: float | None = None
+    turnover: float | None = None
+    groups: tuple[GroupLimit, ...] = ()
+    costs: Costs = field(default_factory=Costs)
+    start: Any = None
+    end: Any = None
+    schedule: str = "monthly"
+    hindsight_parameters: bool = False
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What the job found; ``report`` is ready for `backtests.report.write_report`."""
+
+    portfolio: Portfolio
+    model: ReturnModel
+    scenarios: ScenarioSet
+    stress: StressReport
+    proposal: Proposal
+    stress_after: StressReport
+    limit: float
+    backtests: tuple[BacktestResult, ...]
+    report: ReportInputs
+
+
+def shock_of(settings: Settings) -> CheapModelShock:
+    """Return the shock that is limited."""
+    return CheapModelShock(settings.preset, severity=settings.severity)
+
+
+def prepare(
+    portfolio: Portfolio, panel: PricePanel, settings: Settings
+) -> tuple[MarketView, Portfolio, ScenarioSet]:
+    """Price the book as of the date, fit, and simulate what may be held.
+
+    Raises
+    ------
+    DataError
+        A holding without prices, or with too short a history for the window.
+    """
+    view = panel.as_of(
+        panel.dates[-1] if settings.as_of is None else settings.as_of,
+        hindsight_parameters=settings.hindsight_parameters,
+    )
+    book = portfolio.priced(view)
+    wanted = None
+    if settings.candidates is not None:
+        wanted = tuple(dict.fromkeys([*book.assets, *settings.candidates]))
+    names = eligible(view, wanted, window=settings.window)
+    short = [a for a in book.assets if a not in set(names)]
+    if short:
+        prices = int(
+            np.isfinite(view.panel.prices[:, view.panel.index(short[0])]).sum()
+        )
+        raise DataError(
+            "a holding has too short a history for the estimation window",
+            asset=short[0],
+            date=view.date,
+            received=f"{prices} prices",
+            expected=f"{settings.window + 1}",
+            fix="Shorten the window (CLI: --window), or leave the asset out.",
+        )
+    model = fit(
+        view,
+        tickers=names,
+        window=settings.window,
+        cash_currencies=[c for c, _ in book.cash],
+    )
+    scenarios = simulate(
+        model, settings.n_scenarios, horizon=settings.horizon, seed=settings.seed
+    )
+    return view, book, scenarios
+
+
+def shock_limit(
+    book: Portfolio | Mapping[str, float], scenarios: ScenarioSet, settings: Settings
+) -> float:
+    """Return the limit given, or half of the book's severe loss."""
+    if settings.limit is not None:
+        return settings.limit
+    cap = StressCap(shock_of(settings), 1.0)
+    measure = stress_measure(cap, scenarios, cap.moves(scenarios))
+    return 0.5 * max(0.0, measure.value(scenarios.align(book)))
+
+
+def constraints_of(book: Portfolio, settings: Settings, limit: float) -> Constraints:
+    """Limits of the proposal: nothing above ``upper`` or its current weight."""
+    largest = float(np.max(book.money, initial=0.0)) / book.value
+    return Constraints(
+        upper=max(settings.upper, largest),
+        stress_caps=(StressCap(shock_of(settings), limit),),
+        es_cap=settings.es_cap,
+        es_level=settings.level,
+        turnover=settings.turnover,
+        groups=settings.groups,
+    )
+
+
+def run_job(
+    portfolio: Portfolio,
+    panel: PricePanel,
+    settings: Settings,
+    *,
+    title: str = "Cheap-model shock",
+    progress: Progress | None = None,
+) -> JobResult:
+    """Stress, propose, backtest, and gather the report.
+
+    Parameters
+    ----------
+    portfolio : Portfolio
+        Priced or not.
+    panel : PricePanel
+    settings : Settings
+    title : str
+    progress : callable, optional
+        ``progress(done, total, message)``.
+    """
+
+    def say(done: int, message: str) -> None:
+        if progress is not None:
+            progress(done, 4, message)
+
+    say(0, "fit and simulate")
+    view, book, scenarios = prepare(portfolio, panel, settings)
+    say(1, "stress")
+    shocks = [CheapModelShock(p, severity=settings.severity) for p in PRESETS]
+    before = stress(book, scenarios, shocks, level=settings.level)
+    limit = shock_limit(book, scenarios, settings)
+    say(2, "propose")
+    proposal = propose(
+        book,
+        scenarios,
+        constraints_of(book, settings, limit),
+        settings.costs,
+        market=view,
+    )
+    after = stress(proposal.weights, scenarios, shocks, level=settings.level)
+    results: tuple[BacktestResult, ...] = ()
+    if settings.start is not None:
+        results = walk(book, panel, settings, limit, progress=progress)
+    say(4, "done")
+    stamps = [*before.stamps, *proposal.warnings]
+    for result in results:
+        stamps.extend(result.stamps)
+    return JobResult(
+        portfolio=book,
+        model=scenarios.model,
+        scenarios=scenarios,
+        stress=before,
+        proposal=proposal,
+        stress_after=after,
+        limit=limit,
+        backtests=results,
+        report=ReportInputs(
+            title=title,
+            stress=before,
+            proposal=proposal,
+            stress_after=after,
+            backtests=results,
+            realised=realised_loss(before, panel),
+            history=past_losses(before, view),
+            stamps=tuple(dict.fromkeys(stamps)),
+            provenance=_provenance(panel, before, settings, limit),
+        ),
+    )
+
+
+def rules(
+    book: Mapping[str, float], settings: Settings, limit: float, panel: PricePanel
+) -> tuple[Any, ...]:
+    """Return the strategies compared: three foils and the rule.
+
+    The book at the start is the part of it that was eligible then, in proportion;
+    hold, hold + cash and the rule start from the same names.
+    """
+    start_view = panel.as_of(settings.start)
+    tickers = settings.candidates and tuple(
+        dict.fromkeys([*(k for k in book if not _cash(k)), *settings.candidates])
+    )
+    names = eligible(start_view, tickers, window=settings.window)
+    risky = {k: v for k, v in book.items() if not _cash(k)}
+    held = book_at(risky, names)
+    if not held:
+        raise DataError(
+            "none of the book's assets has a full history at the start",
+            date=settings.start,
+            fix="Start the walk-forward later.",
+        )
+    shock = shock_of(settings)
+    return (
+        Hold(held),
+        HoldWithCash(held, limit, shock, tickers=tickers, window=settings.window),
+        ShockAware(
+            risky,
+            limit,
+            shock,
+            tickers=tickers,
+            upper=max(settings.upper, *risky.values()),
+            window=settings.window,
+            groups=settings.groups,
+            costs=settings.costs,
+        ),
+        EqualWeight(tickers),
+    )
+
+
+def walk(
+    book: Portfolio,
+    panel: PricePanel,
+    settings: Settings,
+    limit: float,
+    *,
+    progress: Progress | None = None,
+) -> tuple[BacktestResult, ...]:
+    """Walk every rule forward over the same dates, costs and prices."""
+    weights = dict(zip(book.labels, book.weights.tolist(), strict=True))
+    compared = rules(weights, settings, limit, panel)
+    out = []
+    for rule in compared:
+
+        def step(done: int, total: int, message: str, name: str = rule.name) -> None:
+            if progress is not None:
+                progress(done, total, f"backtest {name}: {message}")
+
+        out.append(
+            backtest(
+                rule,
+                panel,
+                start=settings.start,
+                end=settings.end,
+                schedule=settings.schedule,
+                costs=settings.costs,
+                initial_value=book.value,
+                hindsight_parameters=settings.hindsight_parameters,
+                progress=step,
+            )
+        )
+    return tuple(out)
+
+
+def _cash(label: str) -> bool:
+    return label.startswith(CASH_PREFIX)
+
+
+def realised_loss(report: StressReport, panel: PricePanel) -> Realised | None:
+    """What the book's weights lost on 27 January 2025, where the prices show it.
+
+    Each asset's move is from its last close before the day to its close on the day, in
+    base currency; an asset whose venue was shut has no entry and is named.
+    """
+    rows = np.flatnonzero(panel.dates == EVENT_DATE)
+    if not rows.size or rows[0] == 0:
+        return None
+    t = int(rows[0])
+    prices = panel.base_prices()
+    moves: dict[str, float] = {}
+    shut = []
+    for asset, weight in zip(report.scenarios.assets, report.weights, strict=True):
+        if _cash(asset) or asset not in panel.universe:
+            continue
+        column = prices[: t + 1, panel.index(asset)]
+        earlier = column[:t][np.isfinite(column[:t])]
+        if not np.isfinite(column[t]):
+            if weight:
+                shut.append(asset)
+        elif earlier.size:
+            moves[asset] = float(column[t] / earlier[-1] - 1.0)
+    held = {
+        a: w for a, w in zip(report.scenarios.assets, report.weights, strict=True) if w
+    }
+    loss = -sum(w * moves.get(a, 0.0) for a, w in held.items())
+    note = "Information, not a target: nothing was tuned to it."
+    if shut:
+        note += f" Venues shut that day, no move counted: {', '.join(shut)}."
+    return Realised(date=EVENT_DATE, book_loss=float(loss), by_asset=moves, note=note)
+
+
+def past_losses(
+    report: StressReport, view: MarketView
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """One-session losses of today's weights over the past the view shows."""
+    held = [
+        (a, w)
+        for a, w in zip(report.scenarios.assets, report.weights, strict=True)
+        if w and not _cash(a)
+    ]
+    if not held:
+        return None
+    columns = [view.panel.index(a) for a, _ in held]
+    prices = view.panel.base_prices()[:, columns]
+    complete = np.isfinite(prices).all(axis=1)
+    prices = prices[complete]
+    if prices.shape[0] < 2:
+        return None
+    moves = prices[1:] / prices[:-1] - 1.0
+    weights = np.array([w for _, w in held])
+    return view.panel.dates[complete][1:], -(moves @ weights)
+
+
+def _provenance(
+    panel: PricePanel, report: StressReport, settings: Settings, limit: float
+) -> dict[str, Any]:
+    from backtests._identity import versions
+
+    model = report.scenarios.model
+    return {
+        "prices": panel.source,
+        "price basis": panel.price_basis,
+        "data hash": panel.content_hash,
+        "as of": str(model.as_of),
+        "estimation": f"{model.estimator}, {model.window[2]} {model.frequency} "
+        f"returns, {model.window[0]} to {model.window[1]}",
+        "mean": model.mean_kind,
+        "tail": f"{model.tail_dof:.2f} degrees of freedom",
+        "scenarios": f"{len(report.scenarios)} x {report.scenarios.horizon} sessions, "
+        f"{report.scenarios.distribution}",
+        "seed": settings.seed,
+        "shock": repr(shock_of(settings)),
+        "limit on the severe loss": f"{limit:.4f}",
+        "costs": repr(settings.costs),
+        "notes": "; ".join(model.notes) or "none",
+    } | {f"version of {k}": v for k, v in versions().items()}
+
+
+def seed_study(
+    book: Mapping[str, float],
+    settings: Settings,
+    limit: float,
+    *,
+    seeds: Sequence[int] = SEEDS,
+    n_jobs: int = -1,
+    progress: Progress | None = None,
+) -> Any:
+    """Repeat the walk-forward on other draws of the reference market.
+
+    The planted day is the shock that the rule hedges, so every seed runs with it and
+    with that day as an ordinary day.
+
+    Returns
+    -------
+    DataFrame
+        One row per seed, day kept or removed, and strategy.
+    """
+    import pandas as pd
+
+    if settings.start is None:
+        raise UsageError("a seed study needs a start date")
+    work = partial(_one_seed, book=dict(book), settings=settings, limit=limit)
+    rows: list[dict[str, Any]] = []
+    done = map_ordered(work, seeds, executor="processes", n_jobs=n_jobs)
+    for i, part in enumerate(done):
+        rows.extend(part)
+        if progress is not None:
+            progress(i + 1, len(seeds), f"seed {seeds[i]}")
+    return pd.DataFrame(rows)
+
+
+def _one_seed(
+    seed: int, *, book: dict[str, float], settings: Settings, limit: float
+) -> list[dict[str, Any]]:
+    rows = []
+    for event_day in (True, False):
+        panel = load_panel(ReferenceProvider(seed=seed, event_day=event_day))
+        for rule in rules(book, settings, limit, panel)[:3]:
+            result = backtest(
+                rule,
+                panel,
+                start=settings.start,
+                end=settings.end,
+                schedule=settings.schedule,
+                costs=settings.costs,
+                hindsight_parameters=settings.hindsight_parameters,
+            )
+            figures = result.metrics()
+            rows.append(
+                {
+                    "seed": seed,
+                    "event_day": event_day,
+                    "strategy": rule.name,
+                    **{
+                        k: figures[k]
+                        for k in (
+                            "annual_return",
+                            "volatility",
+                            "sharpe",
+                            "max_drawdown",
+                        )
+                    },
+                }
+            )
+    return rows

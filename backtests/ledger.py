@@ -1,0 +1,335 @@
+"""The ledger: units, cash and tax lots at average cost, and every change of value.
+
+At each session
+
+    value = cash + sum(units x price x fx)
+    value - value before = price P&L + currency P&L + interest - costs - taxes
+
+hold by construction, column by column. Price P&L is units x price change at the
+exchange rate of the session before; currency P&L is units x new price x rate change.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from backtests.clock import DAYS_PER_YEAR, Market, Timeline
+from engine.costs import Costs
+from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
+from engine.errors import DataError, ModelError
+
+COLUMNS = (
+    "value",
+    "cash",
+    "price_pnl",
+    "fx_pnl",
+    "interest",
+    "costs",
+    "taxes",
+    "turnover",
+    "cash_return",
+)
+"""Per-session columns of a ledger and of a `BacktestResult`."""
+
+
+class Fill(NamedTuple):
+    """One execution, or the end of an order that was not executed.
+
+    Attributes
+    ----------
+    date : datetime64[D]
+        Session of the fill or of the cancellation.
+    decided : datetime64[D]
+        Session of the decision.
+    ticker : str
+    ordered, units : float
+        Signed; what was still to be done, and what was done.
+    price : float
+        Quote currency; NaN where nothing was done.
+    value, cost, tax : float
+        Base currency; value is signed.
+    status : str
+        ``filled``; ``scaled`` (a buy cut to the cash at hand); ``unaffordable``,
+        ``expired``, ``replaced``, ``delisted`` or ``open`` (nothing done: no cash,
+        waited too long, a later decision took over, the asset ended, the run ended);
+        ``delisting`` (a position turned into cash at the assumed return).
+    """
+
+    date: np.datetime64
+    decided: np.datetime64
+    ticker: str
+    ordered: float
+    units: float
+    price: float
+    value: float
+    cost: float
+    tax: float
+    status: str
+
+
+class Ledger:
+    """The state of a book through a run; the broker and the clock write to it.
+
+    Parameters
+    ----------
+    clock : Timeline
+    market : Market
+    book : Portfolio
+        Priced at the first session.
+    costs : Costs
+    """
+
+    def __init__(
+        self, clock: Timeline, market: Market, book: Portfolio, costs: Costs
+    ) -> None:
+        T, M = market.close.shape
+        self.clock, self.market, self.costs = clock, market, costs
+        self.base_currency = book.base_currency
+        self.units = np.zeros(M)
+        self.basis = np.full(M, np.nan)
+        # An asset bought later has no stated tax rate; the highest of the book is
+        # taken, because zero would promise a sale free of tax.
+        self.tax_rate = np.full(M, float(book.tax_rate.max(initial=0.0)))
+        self.tax_rate[market.n_assets :] = 0.0
+        self.cash = 0.0
+        self._column = {label: i for i, label in enumerate(market.labels)}
+        for asset, units, basis, rate in zip(
+            book.assets, book.units, book.cost_basis, book.tax_rate, strict=True
+        ):
+            i = self._column[asset]
+            self.units[i], self.basis[i], self.tax_rate[i] = units, basis, rate
+            if rate > 0 and np.isnan(basis):
+                raise DataError(
+                    "a tax rate without a cost basis",
+                    asset=asset,
+                    fix="Give cost_basis (per share), or set tax_rate to zero.",
+                )
+        for currency, amount in book.cash:
+            if currency == self.base_currency:
+                self.cash = amount
+            else:
+                self.units[self._column[cash_label(currency)]] = amount
+        self.fills: list[Fill] = []
+        self.columns = {name: np.zeros(T) for name in COLUMNS}
+        self.unit_rows = np.zeros((T, M))
+        self.money_rows = np.zeros((T, M))
+        # Never priced means never held, so zero stands in; `mark` checks it.
+        rate = market.mark * market.fx
+        self._known = np.isfinite(rate)
+        self._rate = np.where(self._known, rate, 0.0)
+        self._price = np.where(self._known, market.mark, 0.0)
+        self._fx = np.where(self._known, market.fx, 0.0)
+        self._gross = self._net = 0.0
+
+    def column(self, label: str) -> int:
+        """Column of a label, -1 when absent."""
+        return self._column.get(label, -1)
+
+    def open_session(self, k: int) -> None:
+        """Carry the book from session k - 1 to k: prices, currencies, interest."""
+        self._gross = self._net = 0.0
+        if k == 0:
+            return
+        column, u = self.columns, self.units
+        step = self._price[k] - self._price[k - 1]
+        column["price_pnl"][k] = u @ (step * self._fx[k - 1])
+        column["fx_pnl"][k] = u @ (self._price[k] * (self._fx[k] - self._fx[k - 1]))
+        years = self.clock.days[k] / DAYS_PER_YEAR
+        earned = self.market.base_rate[k - 1] * years
+        column["cash_return"][k] = earned
+        interest = self.cash * earned
+        self.cash += interest
+        n = self.market.n_assets
+        foreign = u[n:] * self.market.rates[k - 1, n:] * years
+        u[n:] += foreign
+        column["interest"][k] = interest + float(foreign @ self._fx[k, n:])
+
+    def value(self, k: int) -> float:
+        """Net asset value at session k, base currency; a held gap is an error."""
+        gap = (self.units != 0.0) & ~self._known[k]
+        if gap.any():
+            raise DataError(
+                "a holding cannot be valued: no price or no exchange rate",
+                asset=self.market.labels[int(np.argmax(gap))],
+                date=self.clock.dates[k],
+                fix="Extend the exchange rates, or leave the asset out.",
+            )
+        return float(self.cash + (self.units * self._rate[k]).sum())
+
+    def book(self, k: int) -> Portfolio:
+        """The book at session k as a priced `Portfolio`, for a strategy."""
+        n, labels = self.market.n_assets, self.market.labels
+        self.value(k)
+        held = np.flatnonzero(self.units[:n])
+        extra = n + np.flatnonzero(self.units[n:])
+        money = self.units * self._rate[k]
+        cash = [(self.base_currency, self.cash)]
+        cash += [(labels[j].removeprefix(CASH_PREFIX), self.units[j]) for j in extra]
+        return Portfolio(
+            assets=tuple(labels[i] for i in held),
+            units=self.units[held],
+            money=money[held],
+            cash=tuple(cash),
+            base_currency=self.base_currency,
+            cost_basis=self.basis[held],
+            tax_rate=self.tax_rate[held],
+            cash_money=np.concatenate([[self.cash], money[extra]]),
+        )
+
+    def charges(
+        self, k: int, which: np.ndarray, units: np.ndarray, price: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Value, cost and tax of trading ``units`` of columns ``which``: (n,) each.
+
+        `Costs` is asked, so that optimiser and broker charge the same.
+        """
+        labels = [self.market.labels[i] for i in which]
+        z = units * price * self.market.fx[k, which]
+        size = np.abs(z)
+        cost = self.costs.rates(labels, foreign=self.market.foreign[which]) * size
+        if self.costs.minimum_commission:
+            asset = which < self.market.n_assets
+            floor = np.where(asset, self.costs.minimum_commission, 0.0)
+            cost = np.where(size > 0, np.maximum(cost, floor), 0.0)
+        held = np.maximum(self.units[which], 0.0)
+        sold = np.minimum(np.maximum(-units, 0.0), held)
+        rate = np.where(sold > 0, self.tax_rate[which], 0.0)
+        share = np.divide(sold, -units, out=np.zeros(units.size), where=sold > 0)
+        tax = (
+            Costs.tax_rates(price, self.basis[which], rate)
+            * np.maximum(-z, 0.0)
+            * share
+        )
+        return z, cost, tax
+
+    def trade(
+        self,
+        k: int,
+        which: np.ndarray,
+        units: np.ndarray,
+        price: np.ndarray,
+        *,
+        ordered: np.ndarray,
+        decided: np.datetime64,
+        scaled: np.ndarray,
+    ) -> None:
+        """Book executions at session k: units, cash, costs, taxes, average cost.
+
+        Selling a long position to or past zero realises its gain; gains on short
+        positions are not taxed.
+        """
+        z, cost, tax = self.charges(k, which, units, price)
+        before = self.units[which]
+        after = before + units
+        # A position sold in full must be exactly empty, not 1e-17 of a share.
+        after = np.where(np.abs(after) <= 1e-12 * np.abs(units), 0.0, after)
+        bought = (units > 0) & (after > 0)
+        long = np.maximum(before, 0.0)
+        paid = np.where(long > 0, self.basis[which] * long, 0.0) + price * (
+            after - long
+        )
+        basis = np.where(bought, paid / np.where(bought, after, 1.0), self.basis[which])
+        self.basis[which] = np.where(after > 0, basis, np.nan)
+        self.units[which] = after
+        self.cash -= float(z.sum() + cost.sum() + tax.sum())
+        column = self.columns
+        column["costs"][k] += cost.sum()
+        column["taxes"][k] += tax.sum()
+        # Bought at the open, worth something else at the close.
+        drift = (self._price[k, which] - price) * self._fx[k, which]
+        column["price_pnl"][k] += float((after - before) @ drift)
+        self._gross += float(np.abs(z).sum())
+        self._net += float(z.sum())
+        date = self.clock.dates[k]
+        self.fills.extend(
+            Fill(
+                date=date,
+                decided=decided,
+                ticker=self.market.labels[i],
+                ordered=float(ordered[j]),
+                units=float(units[j]),
+                price=float(price[j]),
+                value=float(z[j]),
+                cost=float(cost[j]),
+                tax=float(tax[j]),
+                status="scaled" if scaled[j] else "filled",
+            )
+            for j, i in enumerate(which.tolist())
+        )
+
+    def lapse(
+        self, k: int, which: np.ndarray, ordered: np.ndarray, decided, status: str
+    ) -> None:
+        """Record orders that end without an execution."""
+        nan = float("nan")
+        self.fills.extend(
+            Fill(
+                self.clock.dates[k],
+                decided,
+                self.market.labels[i],
+                float(q),
+                0.0,
+                nan,
+                0.0,
+                0.0,
+                0.0,
+                status,
+            )
+            for i, q in zip(which.tolist(), ordered, strict=True)
+        )
+
+    def delist(self, k: int, delisting_return: float | None) -> bool:
+        """Turn delisted holdings into cash; `DataError` without an assumed return."""
+        gone = np.flatnonzero(self.market.delisted[k] & (self.units != 0.0))
+        if not gone.size:
+            return False
+        if delisting_return is None:
+            raise DataError(
+                "a holding was delisted",
+                asset=self.market.labels[gone[0]],
+                date=self.clock.dates[k],
+                received="more than ten sessions of its venue without a price",
+                fix="State what was recovered: delisting_return=-0.3 (a decimal on "
+                "the last price), and try several.",
+            )
+        for i in gone.tolist():
+            units, last = self.units[i], self._rate[k, i]
+            proceeds = units * last * (1.0 + delisting_return)
+            self.columns["price_pnl"][k] += units * last * delisting_return
+            self.cash += proceeds
+            self.units[i], self.basis[i] = 0.0, np.nan
+            self.fills.append(
+                Fill(
+                    self.clock.dates[k],
+                    self.clock.dates[k],
+                    self.market.labels[i],
+                    float(-units),
+                    float(-units),
+                    float(self._price[k, i] * (1.0 + delisting_return)),
+                    float(-proceeds),
+                    0.0,
+                    0.0,
+                    "delisting",
+                )
+            )
+        return True
+
+    def close_session(self, k: int) -> None:
+        """Write the row of session k."""
+        value = self.value(k)
+        if not value > 0.0:
+            raise ModelError(
+                "the book lost everything",
+                date=self.clock.dates[k],
+                received=f"a value of {value:,.2f}",
+                fix="Bound leverage and short positions.",
+            )
+        column = self.columns
+        column["value"][k], column["cash"][k] = value, self.cash
+        if self._gross:
+            before = value + column["costs"][k] + column["taxes"][k]
+            column["turnover"][k] = 0.5 * (self._gross + abs(self._net)) / before
+        self.unit_rows[k] = self.units
+        self.money_rows[k] = self.units * self._rate[k]

@@ -1,0 +1,186 @@
+"""Walk-forward and seeds: their pictures, and the table of figures with errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from backtests.report._inputs import (
+    ReportInputs,
+    Run,
+    label,
+    percent,
+    short_stamp,
+)
+from backtests.report._style import AFTER, EVENT, Picture, draw, finish
+from engine.errors import DataError
+
+_RUN_STYLES = (("#555555", "--"), ("#0072B2", "-"), ("#D55E00", "-"), ("#009E73", ":"))
+
+
+def seed_columns(table: Any) -> list[str]:
+    """Figures of the seeds table: numeric columns beside seed, event_day, strategy.
+
+    Raises
+    ------
+    DataError
+        One of the three is missing.
+    """
+    if table is None:
+        return []
+    keys = ("seed", "event_day", "strategy")
+    missing = [k for k in keys if k not in table.columns]
+    if missing:
+        raise DataError(
+            "the table of seeds lacks a column",
+            received=", ".join(map(str, table.columns)),
+            expected=", ".join(keys),
+        )
+    numeric = table.select_dtypes("number").columns
+    return [str(c) for c in numeric if c not in keys]
+
+
+def walk_forward(inputs: ReportInputs, runs: Sequence[Run]) -> Picture | None:
+    """Value on a log scale and drawdown, the event marked."""
+    if not runs:
+        return None
+    figure, axes = draw(5.2, nrows=2, sharex=True, height_ratios=[2.1, 1])
+    top, bottom = axes
+    for k, run in enumerate(runs):
+        paint, dash = _RUN_STYLES[k % len(_RUN_STYLES)]
+        days = run.dates.astype("datetime64[D]").astype(object)
+        top.plot(days, run.value / run.initial, dash, color=paint, lw=1.5)
+        bottom.plot(days, -run.drawdown, dash, color=paint, lw=1.1, label=run.name)
+    top.set_yscale("log")
+    grown = np.concatenate([r.value / r.initial for r in runs])
+    wide = grown.max() / grown.min() > 4
+    top.yaxis.set_major_locator(
+        LogLocator(subs=(1, 2, 5) if wide else (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 7))
+    )
+    top.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    top.yaxis.set_minor_formatter(NullFormatter())
+    top.set_ylim(0.94 * grown.min(), 1.1 * grown.max())
+    top.set_ylabel("value, start = 1 (log)")
+    bottom.set_ylabel("drawdown")
+    bottom.yaxis.set_major_formatter(FuncFormatter(lambda v, _: percent(abs(v), 0)))
+    locator = AutoDateLocator()
+    bottom.xaxis.set_major_locator(locator)
+    bottom.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    first, last = runs[0].dates[0], runs[0].dates[-1]
+    inside = bool(first <= inputs.event <= last)
+    if inside:
+        day = inputs.event.astype("datetime64[D]").astype(object)
+        for axis in axes:
+            axis.axvline(day, color=EVENT, lw=1.1, zorder=1)
+        late = (inputs.event - first) / (last - first) > 0.5
+        top.annotate(
+            f"{day.day} {day:%B %Y}",
+            (day, 0.03),
+            (-5 if late else 5, 0),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="right" if late else "left",
+            fontsize=8.5,
+            color=EVENT,
+        )
+    for axis in axes:
+        axis.grid(axis="y")
+    figure.legend(
+        *bottom.get_legend_handles_labels(), loc="outside lower center", ncols=4
+    )
+    alt = f"Value and drawdown of {', '.join(r.name for r in runs)}, {first} to {last}"
+    caption = "After costs. Each strategy decides on what was known at the close and "
+    caption += "trades later, unless a stamp says otherwise."
+    if inside:
+        caption += f" The line marks {inputs.event}."
+    return finish(
+        figure,
+        inputs.short_stamps(of="walk"),
+        "walk",
+        "Value and drawdown",
+        alt,
+        caption,
+    )
+
+
+def seeds(inputs: ReportInputs, columns: Sequence[str]) -> Picture | None:
+    """Spread over generated markets: a dot per seed, a bar at the median."""
+    table = inputs.seeds
+    if table is None or not columns or not len(table):
+        return None
+    shown = list(columns)[:4]
+    strategies = list(dict.fromkeys(table["strategy"].astype(str)))
+    flags = sorted(set(table["event_day"].astype(bool)), reverse=True)
+    rows = (len(shown) + 1) // 2
+    figure, axes = draw(
+        0.9 + rows * (0.7 + 0.42 * len(strategies)),
+        nrows=rows,
+        ncols=min(2, len(shown)),
+        squeeze=False,
+        sharey=True,
+    )
+    paints = {True: EVENT, False: AFTER}
+    for axis, column in zip(axes.flat, shown, strict=False):
+        for k, name in enumerate(strategies):
+            for flag in flags:
+                mine = (table["strategy"].astype(str) == name) & (
+                    table["event_day"].astype(bool) == flag
+                )
+                values = table.loc[mine, column].to_numpy(np.float64)
+                values = values[np.isfinite(values)]
+                y = k + (0.0 if len(flags) == 1 else (-0.17 if flag else 0.17))
+                axis.plot(
+                    values,
+                    np.full(values.size, y),
+                    "o",
+                    ms=4,
+                    mfc=paints[flag],
+                    mec="none",
+                    alpha=0.45,
+                )
+                if values.size:
+                    axis.plot(
+                        np.median(values), y, "|", color=paints[flag], ms=13, mew=2.2
+                    )
+        axis.set_title(label(column))
+        if not is_ratio(column):
+            axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: percent(v, 0)))
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.grid(axis="x")
+        axis.tick_params(axis="y", length=0)
+    for axis in list(axes.flat)[len(shown) :]:
+        axis.set_visible(False)
+    axes[0, 0].set_yticks(range(len(strategies)), strategies)
+    axes[0, 0].set_ylim(len(strategies) - 0.5, -0.5)
+    handles = [
+        Line2D(
+            [],
+            [],
+            marker="o",
+            lw=0,
+            color=paints[flag],
+            label="with the event day" if flag else "without it",
+        )
+        for flag in flags
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    n = table["seed"].nunique()
+    return finish(
+        figure,
+        tuple(dict.fromkeys(("SYNTHETIC", *map(short_stamp, inputs.stamps)))),
+        "seeds",
+        f"The same rules on {n} generated markets",
+        f"Spread of {', '.join(map(label, shown))} over {n} seeds",
+        "SYNTHETIC prices: one dot per seed, the bar is the median. The spread between "
+        "seeds is the part of any result that is luck.",
+    )
+
+
+def is_ratio(column: str) -> bool:
+    """Whether a column is a plain number rather than a fraction."""
+    return any(k in column.lower() for k in ("sharpe", "ratio", "count", "decisions"))

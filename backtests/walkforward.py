@@ -1,0 +1,435 @@
+"""`backtest`: decide at a close with what was known, fill later, keep the ledger."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, Literal
+
+import numpy as np
+
+from backtests import broker
+from backtests._identity import digest, provenance
+from backtests.broker import ORDER_LIFE, Orders, cancel, make_orders
+from backtests.clock import Timeline, market, timeline
+from backtests.ledger import Ledger
+from backtests.result import BacktestResult, Decision
+from engine.costs import Costs
+from engine.data.panel import PricePanel
+from engine.data.portfolio import Portfolio, cash_label
+from engine.data.view import MarketView
+from engine.errors import (
+    BallastError,
+    DataError,
+    InfeasibleError,
+    ModelError,
+    SolverError,
+    UsageError,
+)
+from engine.parallel import Executor, map_ordered, resolve_jobs, thread_limits
+from engine.proposal import Outcome, Proposal
+
+FillRule = Literal["next_close", "next_open", "same_close"]
+Progress = Callable[[int, int, str], Any]
+
+_STANDING = (Outcome.NO_TRADE, Outcome.HELD)
+
+
+def named_error(error: Exception, strategy: Any, date: Any) -> BallastError:
+    """The same error, naming the strategy and the date; a foreign one is wrapped."""
+    name = getattr(strategy, "name", type(strategy).__name__)
+    if not isinstance(error, BallastError):
+        return ModelError(
+            f"strategy '{name}' failed with {type(error).__name__}: {error}", date=date
+        )
+    extra: dict[str, Any] = {}
+    if isinstance(error, InfeasibleError):
+        extra = {"conflict": error.conflict, "relaxation": error.relaxation}
+    return type(error)(
+        f"strategy '{name}': {error.problem}",
+        asset=error.asset,
+        date=date if error.date is None else error.date,
+        received=error.received,
+        expected=error.expected,
+        fix=error.fix,
+        **extra,
+    )
+
+
+def _estimate_block(task: tuple) -> list[tuple[Any, Exception | None]]:
+    """Estimates of some dates, errors kept beside them. Importable by workers."""
+    strategy, panel, dates, hindsight = task
+    results: list[tuple[Any, Exception | None]] = []
+    for date in dates:
+        view = panel.as_of(date, hindsight_parameters=hindsight)
+        try:
+            results.append((strategy.estimate(view), None))
+        except Exception as error:  # judged where the date is decided
+            results.append((None, error))
+    return results
+
+
+def estimates(
+    strategy: Any,
+    panel: PricePanel,
+    dates: np.ndarray,
+    *,
+    hindsight_parameters: bool,
+    executor: Executor,
+    n_jobs: int,
+) -> Generator[tuple[Any, Exception | None], None, None]:
+    """``(estimate, error)`` for each date in order, by `engine.parallel`."""
+    # A block travels with one copy of the panel; serial work stays lazy, date by date.
+    size = 1 if executor == "serial" else -(-dates.size // (4 * resolve_jobs(n_jobs)))
+    tasks = (
+        (strategy, panel, dates[i : i + size], hindsight_parameters)
+        for i in range(0, dates.size, size)
+    )
+    blocks = map_ordered(_estimate_block, tasks, executor=executor, n_jobs=n_jobs)
+    try:
+        for block in blocks:
+            yield from block
+    finally:
+        # Left open, it would hold its thread limit beyond the run.
+        if isinstance(blocks, Generator):
+            blocks.close()
+
+
+def trial_settings(
+    *,
+    start: Any,
+    end: Any,
+    schedule: str | Iterable[Any],
+    costs: Costs,
+    portfolio: Portfolio | None,
+    initial_value: float,
+    fill: FillRule,
+    hindsight_parameters: bool,
+    fallback: str,
+    delisting_return: float | None,
+) -> dict[str, Any]:
+    """Everything but strategy and data that changes a result."""
+    return {
+        "start": str(start),
+        "end": str(end),
+        "schedule": schedule
+        if isinstance(schedule, str)
+        else tuple(str(s) for s in schedule),
+        "costs": costs,
+        "portfolio": portfolio,
+        "initial_value": None if portfolio is not None else float(initial_value),
+        "fill": fill,
+        "hindsight_parameters": bool(hindsight_parameters),
+        "fallback": fallback,
+        "delisting_return": delisting_return,
+    }
+
+
+def trial_id(strategy: Any, panel: PricePanel, settings: dict[str, Any]) -> str:
+    """Digest of strategy, prices and settings; equal exactly for equal trials."""
+    return digest(strategy, panel, settings)
+
+
+def backtest(
+    strategy: Any,
+    panel: PricePanel,
+    *,
+    start: Any = None,
+    end: Any = None,
+    schedule: str | Iterable[Any] = "monthly",
+    costs: Costs | None = None,
+    portfolio: Portfolio | None = None,
+    initial_value: float = 1_000_000.0,
+    fill: FillRule = "next_close",
+    hindsight_parameters: bool = False,
+    fallback: Literal["hold", "raise"] = "hold",
+    delisting_return: float | None = None,
+    executor: Executor = "serial",
+    n_jobs: int = 1,
+    progress: Progress | None = None,
+) -> BacktestResult:
+    """Walk a strategy forward through a panel.
+
+    At the close of each scheduled session t the strategy sees ``panel.as_of(t)`` and
+    the book. Its target becomes orders in units *at the prices of t*; each fills at
+    the next close of its own venue, sells before buys. An order that has waited five
+    sessions is cancelled and recorded. The first session of the range always decides.
+
+    Parameters
+    ----------
+    strategy : Strategy
+    panel : PricePanel
+        Whole shares are traded exactly when its basis is ``raw``. Dividends are never
+        booked: use total-return prices to include them.
+    start, end : date, optional
+        First and last day, inclusive; those of the panel by default.
+    schedule : str or list of dates, default "monthly"
+        See `strategies.schedules`.
+    costs : Costs, default ``Costs()``
+        The same object the optimiser is given.
+    portfolio : Portfolio, optional
+        Initial book; cash of ``initial_value`` otherwise. Cost basis and tax rate
+        lead to taxes on realised gains, at average cost.
+    initial_value : float, default 1,000,000
+        Base currency.
+    fill : {"next_close", "next_open", "same_close"}
+        ``next_open`` needs opening prices (converted at that date's exchange rate).
+        ``same_close`` trades at the prices that made the decision, which nobody can
+        do, and stamps the result.
+    hindsight_parameters : bool, default False
+        Passed to the views; stamps the result.
+    fallback : {"hold", "raise"}
+        What to do when limits cannot hold or a solver fails.
+    delisting_return : float, optional
+        Simple return on the last price when a holding is delisted; without it a
+        delisted holding is an error.
+    executor, n_jobs
+        How `Strategy.estimate` runs over the dates; accounting is serial, and results
+        are the same bit for bit.
+    progress : callable, optional
+        ``progress(done, total, message)`` after each decision.
+
+    Returns
+    -------
+    BacktestResult
+
+    Raises
+    ------
+    DataError
+        A range outside the prices, a delisted holding, a price or rate that is
+        missing, a proposal that cannot be traded.
+    ModelError
+        The strategy fails on its own; the message names it and the date.
+    InfeasibleError, SolverError
+        Only with ``fallback="raise"``.
+
+    Notes
+    -----
+    Cash earns ``panel.cash_rate()`` of the session before, simple, actual/365. Foreign
+    cash of the book earns its own currency's rate. One base-currency balance pays for
+    everything; foreign purchases convert at the date's exchange rate.
+    """
+    costs = Costs() if costs is None else costs
+    if not isinstance(schedule, str) and isinstance(schedule, Iterable):
+        schedule = tuple(schedule)  # read twice below
+    _check_options(panel, fill, fallback, delisting_return, initial_value)
+    clock = timeline(panel, start, end, schedule)
+    shown = market(panel, clock.rows)
+    first_view = panel.as_of(clock.dates[0])
+    if portfolio is None:
+        book = Portfolio.from_weights(
+            {cash_label(panel.base_currency): 1.0}, initial_value, panel.base_currency
+        )
+    else:
+        book = portfolio.priced(first_view)
+    settings = trial_settings(
+        start=clock.dates[0],
+        end=clock.dates[-1],
+        schedule=schedule,
+        costs=costs,
+        portfolio=portfolio,
+        initial_value=initial_value,
+        fill=fill,
+        hindsight_parameters=hindsight_parameters,
+        fallback=fallback,
+        delisting_return=delisting_return,
+    )
+    ledger = Ledger(clock, shown, book, costs)
+    whole = panel.price_basis == "raw"
+    decisions: list[Decision] = []
+    orders: Orders | None = None
+    used_delisting = False
+    when = clock.dates[clock.decides]
+    known = estimates(
+        strategy,
+        panel,
+        when,
+        hindsight_parameters=hindsight_parameters,
+        executor=executor,
+        n_jobs=n_jobs,
+    )
+    paid = shown.open if fill == "next_open" and shown.open is not None else shown.close
+    with thread_limits(1), contextlib.closing(known):
+        for k in range(clock.dates.size):
+            ledger.open_session(k)
+            used_delisting |= ledger.delist(k, delisting_return)
+            if orders is not None:
+                orders = _work(orders, ledger, k, paid[k], whole=whole)
+            if clock.decides[k]:
+                date = clock.dates[k]
+                view = panel.as_of(date, hindsight_parameters=hindsight_parameters)
+                decision = _decide(
+                    strategy, view, ledger.book(k), next(known), fallback
+                )
+                decisions.append(decision)
+                fresh = _orders_of(decision, strategy, ledger, k, whole=whole)
+                if fresh is not None:
+                    if orders is not None:
+                        cancel(orders, ledger, k, "replaced")
+                    orders = fresh
+                    if fill == "same_close":
+                        broker.fill(orders, ledger, k, shown.close[k], whole=whole)
+                if progress is not None:
+                    progress(len(decisions), when.size, f"{date} {decision.outcome}")
+            ledger.close_session(k)
+    if orders is not None:
+        cancel(orders, ledger, clock.dates.size - 1, "open")
+    return _result(
+        strategy,
+        panel,
+        clock,
+        ledger,
+        book.value,
+        decisions,
+        settings,
+        _stamps(panel, fill, hindsight_parameters, delisting_return, used_delisting),
+    )
+
+
+def _check_options(
+    panel: PricePanel,
+    fill: str,
+    fallback: str,
+    delisting_return: float | None,
+    initial_value: float,
+) -> None:
+    if fill not in ("next_close", "next_open", "same_close"):
+        raise UsageError(
+            "unknown fill rule",
+            received=repr(fill),
+            expected="next_close, next_open or same_close",
+        )
+    if fill == "next_open" and panel.open is None:
+        raise DataError(
+            "fills at the open need opening prices",
+            received="a panel without them",
+            fix="Load prices with an open column, or use fill='next_close'.",
+        )
+    if fallback not in ("hold", "raise"):
+        raise UsageError(
+            "unknown fallback", received=repr(fallback), expected="hold or raise"
+        )
+    if delisting_return is not None and not -1.0 <= delisting_return < np.inf:
+        raise UsageError(
+            "delisting_return must be a simple return of at least -1",
+            received=delisting_return,
+        )
+    if not (np.isfinite(initial_value) and initial_value > 0):
+        raise UsageError("initial_value must be positive", received=initial_value)
+
+
+def _work(
+    orders: Orders, ledger: Ledger, k: int, price: np.ndarray, *, whole: bool
+) -> Orders | None:
+    """One session of waiting orders: fill, or give up; None when nothing is left."""
+    cancel(orders, ledger, k, "delisted", ledger.market.delisted[k])
+    broker.fill(orders, ledger, k, price, whole=whole)
+    orders.waited += 1
+    if orders.waited >= ORDER_LIFE:
+        cancel(orders, ledger, k, "expired")
+    return orders if orders.remaining.any() else None
+
+
+def _decide(
+    strategy: Any,
+    view: MarketView,
+    book: Portfolio,
+    estimated: tuple[Any, Exception | None],
+    fallback: str,
+) -> Decision:
+    """Ask the strategy; what it may fail with is a decision to hold."""
+    estimate, error = estimated
+    proposal: Any = None
+    date = view.date
+    if error is None:
+        try:
+            proposal = strategy.propose(view, book, estimate)
+        except Exception as raised:
+            error = raised
+    if error is not None:
+        allowed = isinstance(error, (InfeasibleError, SolverError))
+        if allowed and fallback == "hold":
+            return Decision(date, Outcome.HELD.name, str(error), 0.0, None)
+        raise named_error(error, strategy, date) from error
+    if not isinstance(proposal, Proposal):
+        raise ModelError(
+            f"strategy '{strategy.name}' did not return a proposal",
+            date=date,
+            received=type(proposal).__name__,
+            expected="Proposal (see Proposal.from_weights)",
+        )
+    outcome = proposal.outcome
+    return Decision(date, outcome.name, outcome.value, proposal.turnover, proposal)
+
+
+def _orders_of(
+    decision: Decision, strategy: Any, ledger: Ledger, k: int, *, whole: bool
+) -> Orders | None:
+    """Orders of a decision; None leaves those of the decision before standing."""
+    proposal = decision.proposal
+    if proposal is None or proposal.outcome in _STANDING:
+        return None
+    try:
+        return make_orders(proposal, ledger, k, whole=whole)
+    except DataError as error:
+        raise named_error(error, strategy, decision.date) from error
+
+
+def _stamps(
+    panel: PricePanel,
+    fill: str,
+    hindsight_parameters: bool,
+    delisting_return: float | None,
+    used_delisting: bool,
+) -> tuple[str, ...]:
+    """What must be said beside the numbers."""
+    stamps = []
+    if panel.synthetic:
+        stamps.append("SYNTHETIC prices")
+    if hindsight_parameters:
+        stamps.append("hindsight parameters")
+    if fill == "same_close":
+        stamps.append("same-bar fills")
+    if panel.price_basis == "raw":
+        stamps.append("raw prices: no dividends or splits booked")
+    elif panel.price_basis == "split_adjusted":
+        stamps.append("price returns: no dividends booked")
+    if panel.base_currency not in panel.cash_currencies:
+        stamps.append("cash earns nothing: no cash rate given")
+    if used_delisting:
+        stamps.append(f"assumed delisting return {delisting_return:.0%}")
+    return tuple(stamps)
+
+
+def _result(
+    strategy: Any,
+    panel: PricePanel,
+    clock: Timeline,
+    ledger: Ledger,
+    initial_value: float,
+    decisions: list[Decision],
+    settings: dict[str, Any],
+    stamps: tuple[str, ...],
+) -> BacktestResult:
+    n = ledger.market.n_assets
+    used = np.asarray(ledger.unit_rows.any(axis=0))
+    used[:n] = True  # foreign cash is shown only where there was any
+    labels = tuple(
+        label for label, u in zip(ledger.market.labels, used, strict=True) if u
+    )
+    return BacktestResult(
+        name=strategy.name,
+        trial_id=trial_id(strategy, panel, settings),
+        dates=clock.dates,
+        labels=labels,
+        base_currency=panel.base_currency,
+        initial_value=initial_value,
+        units=ledger.unit_rows[:, used],
+        money=ledger.money_rows[:, used],
+        fills=tuple(ledger.fills),
+        decisions=tuple(decisions),
+        periods_per_year=clock.periods_per_year,
+        stamps=stamps,
+        provenance=provenance(strategy, panel, settings),
+        **ledger.columns,
+    )

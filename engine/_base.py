@@ -40,6 +40,8 @@ def frozen_array(
         Refuse NaN and infinities in floating arrays.
     """
     try:
+        if isinstance(values, np.ma.MaskedArray):  # what lies under a mask is a gap
+            values = values.astype(np.float64).filled(np.nan)
         array = np.asarray(values)
         if dtype is np.float64 and array.dtype.kind not in "fiub":
             raise TypeError(f"holds {array.dtype} values")

@@ -237,17 +237,22 @@ def fit(
     matrix = _covariance(covariance, X, assets)
     notes: list[str] = []
     per_year = sessions_per_year(panel.dates)
+    average = X.mean(axis=0)
     if frequency == "synchronised":
-        matrix, X = _synchronised(panel, matrix, periods, extra)
-        notes.append(
-            "correlations from overlapping five-session returns, volatilities daily"
-        )
+        combined, X, average = _synchronised(panel, matrix, periods, extra)
+        if isinstance(covariance, str) or callable(covariance):
+            matrix = combined  # a matrix that was given stays as it is
+            notes.append(
+                "correlations from overlapping five-session returns, volatilities daily"
+            )
     elif frequency == "weekly":
         per_year /= returns.sessions
+    else:
+        per_year *= _share_of_sessions(panel.dates, returns.dates)
     cash_rate = float(panel.cash_rate()[-1])
     if panel.base_currency not in panel.cash_currencies:
         notes.append("no cash rate given: cash earns nothing")
-    centre, kind = _mean(mean, matrix, X, assets, cash_rate, per_year)
+    centre, kind = _mean(mean, matrix, average, assets, cash_rate, per_year)
     if kind == "sample":
         notes.append("SAMPLE MEAN: trailing returns are taken as expected")
     universe = panel.universe.select(assets)
@@ -277,6 +282,12 @@ def fit(
     )
 
 
+def _share_of_sessions(dates: np.ndarray, used: np.ndarray) -> float:
+    """Returns per session: below one where dates with an asset shut were left out."""
+    first, last = np.searchsorted(dates, used[[0, -1]])
+    return (used.size - 1) / float(last - first) if last > first else 1.0
+
+
 def _check_moves(X: np.ndarray, assets: Sequence[str]) -> None:
     still = X.std(axis=0) <= 0
     if still.any():
@@ -299,10 +310,19 @@ def _covariance(covariance: Any, X: np.ndarray, assets: tuple[str, ...]) -> np.n
     if callable(covariance):
         matrix = np.asarray(covariance(X), dtype=np.float64)
     elif hasattr(covariance, "loc"):
-        missing = [a for a in assets if a not in covariance.index]
+        missing = [
+            a
+            for a in assets
+            if a not in covariance.index or a not in covariance.columns
+        ]
         if missing:
             raise ModelError("the given covariance lacks an asset", asset=missing[0])
         matrix = covariance.loc[list(assets), list(assets)].to_numpy(np.float64)
+    elif isinstance(covariance, FactorCovariance):
+        raise UsageError(
+            "fit takes a dense covariance",
+            fix="Pass covariance.dense(), or build a ReturnModel with the factor form.",
+        )
     else:
         matrix = np.asarray(covariance, dtype=np.float64)
     if matrix.shape != (len(assets),) * 2 or not np.isfinite(matrix).all():
@@ -315,13 +335,19 @@ def _covariance(covariance: Any, X: np.ndarray, assets: tuple[str, ...]) -> np.n
 
 
 def _synchronised(panel, five_session, window, extra):
-    """Five-session correlations with the volatility of each asset's own sessions."""
+    """Five-session correlations with the volatility of each asset's own sessions.
+
+    Returns the covariance per session of the panel, the standardised returns of each
+    asset's own sessions (for the tail only: rows are not the same dates), and the
+    mean per session of the panel.
+    """
     _, correlation = split(five_session)
     prices = panel.base_prices()
     if extra is not None:
         prices = np.column_stack([prices, extra])
     per_year = sessions_per_year(panel.dates)
     sigma = np.empty(prices.shape[1])
+    average = np.empty(prices.shape[1])
     standardised = []
     for i in range(prices.shape[1]):
         valid = np.isfinite(prices[:, i])
@@ -332,24 +358,25 @@ def _synchronised(panel, five_session, window, extra):
         # panel's own period.
         rate = sessions_per_year(panel.dates[valid]) / per_year
         sigma[i] = own.std(ddof=1) * np.sqrt(rate)
+        average[i] = own.mean() * rate
         standardised.append((own - own.mean()) / own.std(ddof=1))
     correlation = nearest_correlation(correlation)
     length = min(len(s) for s in standardised)
-    X = np.column_stack([s[-length:] for s in standardised]) * sigma
-    return correlation_to_covariance(correlation, sigma), X
+    X = np.column_stack([s[-length:] for s in standardised])
+    return correlation_to_covariance(correlation, sigma), X, average
 
 
-def _mean(mean, matrix, X, assets, cash_rate, per_year):
+def _mean(mean, matrix, average, assets, cash_rate, per_year):
     if isinstance(mean, str):
         if mean not in MEANS:
             raise UsageError(
                 "unknown mean", received=repr(mean), expected=", ".join(MEANS)
             )
         if mean == "sample":
-            return X.mean(axis=0), mean
+            return average, mean
         # E[exp(x)] = 1 + cash for Gaussian x; simulation centres exactly in any case.
         return np.log1p(cash_rate) / per_year - 0.5 * np.diagonal(matrix), mean
-    if isinstance(mean, Mapping):
+    if hasattr(mean, "keys"):  # a mapping, or a Series: by label, never by position
         missing = [a for a in assets if a not in mean]
         if missing:
             raise ModelError("no mean is given for an asset", asset=missing[0])

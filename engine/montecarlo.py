@@ -176,14 +176,15 @@ def _block(
     A, specific = factor
     N, K = A.shape
     steps = horizon if paths else 1
-    # The whole block is drawn even when fewer rows are kept, so that a scenario never
-    # depends on how many follow it.
+    # The whole block is drawn and multiplied even when fewer rows are kept, so that a
+    # scenario never depends on how many follow it: BLAS chooses its kernel, and hence
+    # the last bits of a row, by the number of rows.
     width = K if specific is None else K + N
     z = BlockStream(seed, "normal").normals(block, BLOCK_SIZE * steps * width)
-    z = z.reshape(BLOCK_SIZE * steps, width)[: n * steps]
-    y = z[:, :K] @ A.T
+    z = z.reshape(BLOCK_SIZE * steps, width)
+    y = (z[:, :K] @ A.T)[: n * steps]
     if specific is not None:
-        y += z[:, K:] * specific
+        y += z[: n * steps, K:] * specific
     y = y.reshape(n, steps, N)
     if np.isinf(dof):
         scale = np.ones((n, horizon))

@@ -33,13 +33,15 @@ STREAMS = {"normal": 0, "chi2": 1, "uniform": 2, "severity": 3, "bootstrap": 4}
 
 def resolve_jobs(n_jobs: int) -> int:
     """Return the number of workers: -1 means one per available core."""
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, (int, np.integer)):
+        raise UsageError("n_jobs must be a whole number", received=repr(n_jobs))
     if n_jobs == -1:
         return max(1, len(os.sched_getaffinity(0)))
     if n_jobs < 1:
         raise UsageError(
             "n_jobs must be positive, or -1 for all cores", received=n_jobs
         )
-    return n_jobs
+    return int(n_jobs)
 
 
 @contextlib.contextmanager
@@ -82,15 +84,18 @@ def map_ordered(
     n_jobs : int
         Workers; -1 for one per core.
 
-    Yields
-    ------
-    object
+    Returns
+    -------
+    iterator
         Results, as they become available in order.
 
     Notes
     -----
     An exception in a worker is raised here with its own type. Closing the iterator
-    early (Ctrl-C included) cancels what has not started.
+    early (Ctrl-C included) cancels what has not started. Arguments are checked at the
+    call, not at the first result. Serially, the caller's own code between two results
+    keeps its threads; with threads, the limit lasts until the iterator ends, because
+    workers run meanwhile.
     """
     if executor not in ("serial", "threads", "processes"):
         raise UsageError(
@@ -98,11 +103,23 @@ def map_ordered(
             received=repr(executor),
             expected="serial, threads or processes",
         )
-    jobs = resolve_jobs(n_jobs)
+    return _map(function, items, executor, resolve_jobs(n_jobs))
+
+
+def _map(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    executor: Executor,
+    jobs: int,
+) -> Iterator[Result]:
     if executor == "serial" or jobs == 1:
-        with thread_limits(1):
-            for item in items:
-                yield function(item)
+        import threadpoolctl
+
+        pools = threadpoolctl.ThreadpoolController()
+        for item in items:
+            with pools.limit(limits=1):
+                result = function(item)
+            yield result
         return
     import joblib
 
@@ -146,6 +163,16 @@ class BlockStream:
                 received=repr(self.stream),
                 expected=", ".join(STREAMS),
             )
+        if not isinstance(self.stream, str) and (
+            isinstance(self.stream, bool)
+            or not isinstance(self.stream, (int, np.integer))
+            or not 64 <= int(self.stream) < 2**64
+        ):
+            # Lower numbers are, or may become, named uses of our own.
+            raise UsageError(
+                "a stream number of the caller's own lies in [64, 2**64)",
+                received=repr(self.stream),
+            )
 
     @property
     def key(self) -> tuple[np.uint64, np.uint64]:
@@ -173,8 +200,10 @@ class BlockStream:
         """Chi-square draws with ``dof`` > 2 degrees of one block: (size,)."""
         from engine.kernels.random import fill_chi_squares
 
-        if not dof > 2.0:
-            raise UsageError("degrees of freedom must exceed 2", received=dof)
+        if not 2.0 < dof < np.inf:
+            raise UsageError(
+                "degrees of freedom must exceed 2 and be finite", received=dof
+            )
         out = np.empty(size)
         fill_chi_squares(*self.key, np.uint64(block), float(dof), out)
         return out

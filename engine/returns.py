@@ -89,6 +89,8 @@ def compute(
         )
     if kind not in ("log", "simple"):
         raise UsageError("unknown return kind", received=repr(kind))
+    if window is not None and (isinstance(window, bool) or window < 1):
+        raise UsageError("window must be at least one return", received=window)
     panel = panel_of(market)
     prices = panel.base_prices()
     if extra_prices is not None:
@@ -100,6 +102,8 @@ def compute(
         dates, values = panel.dates[complete], prices[complete]
     else:
         started = _start_row(prices)
+        if started == panel.dates.size:
+            _too_short(panel, prices, (wanted or 2) + step, 0)
         dates, values = panel.dates[started:], _last_known(prices)[started:]
     need = (wanted or 2) + step
     if values.shape[0] < need:
@@ -126,7 +130,9 @@ def _last_known(prices: Matrix) -> Matrix:
 
 
 def _start_row(prices: Matrix) -> int:
-    return int(np.argmax(np.isfinite(prices), axis=0).max())
+    """First row on or before which every asset had a price; T if one never had."""
+    valid = np.isfinite(prices)
+    return int(np.where(valid.any(axis=0), valid.argmax(axis=0), len(valid)).max())
 
 
 def _too_short(panel: PricePanel, prices: Matrix, need: int, have: int) -> Any:

@@ -121,7 +121,15 @@ class ScenarioSet(Value):
         if isinstance(weights, Portfolio):
             return weights.weights_on(self.assets)
         if hasattr(weights, "items"):
-            given = {str(k): float(v) for k, v in weights.items()}
+            given: dict[str, float] = {}
+            for label, value in weights.items():
+                if str(label) in given:  # a Series may repeat a label
+                    raise DataError("two weights carry one label", asset=str(label))
+                if not np.isfinite(value):
+                    raise DataError(
+                        "a weight is not finite", asset=str(label), received=value
+                    )
+                given[str(label)] = float(value)
             unknown = [k for k in given if k not in set(self.assets)]
             if unknown:
                 raise DataError("a weight names no scenario asset", asset=unknown[0])
@@ -150,7 +158,13 @@ class ScenarioSet(Value):
     def leg_mean(self, leg: str) -> Vector:
         """(N,) mean return of each asset over one leg."""
         rows = self.rows(leg)
-        return self.p[rows] @ self.returns[rows] / self.p[rows].sum()
+        return self.p[rows] @ self.returns[rows] / self._mass(rows, leg)
+
+    def _mass(self, rows: np.ndarray, leg: str) -> float:
+        total = float(self.p[rows].sum())
+        if total <= 0.0:
+            raise DataError("a leg has no probability left", received=repr(leg))
+        return total
 
     def base(self) -> ScenarioSet:
         """The base leg alone, probabilities rescaled within it."""
@@ -160,7 +174,7 @@ class ScenarioSet(Value):
         return replace(
             self,
             returns=self.returns[rows],
-            p=self.p[rows] / self.p[rows].sum(),
+            p=self.p[rows] / self._mass(rows, BASE_LEG),
             leg=np.zeros(int(rows.sum()), np.int16),
             legs=(BASE_LEG,),
             paths=None if self.paths is None else self.paths[rows],
@@ -187,8 +201,16 @@ class ScenarioSet(Value):
         leg = self.leg[keep]
         for code in range(len(self.legs)):
             mine = leg == code
-            if mine.any():
-                p[mine] *= self.p[self.leg == code].sum() / p[mine].sum()
+            before = float(self.p[self.leg == code].sum())
+            if before > 0.0:
+                kept = float(p[mine].sum())
+                if kept <= 0.0:
+                    raise DataError(
+                        "the scenarios kept of a leg have no probability",
+                        received=repr(self.legs[code]),
+                        fix="Keep more of them.",
+                    )
+                p[mine] *= before / kept
         return replace(
             self,
             returns=self.returns[keep],

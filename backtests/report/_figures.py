@@ -16,6 +16,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from backtests.report._inputs import (
     ReportInputs,
+    brief,
+    day,
     label,
     labels_of,
     loss_text,
@@ -85,10 +87,10 @@ def presets(inputs: ReportInputs) -> Picture:
                 (0, above),
                 textcoords="offset points",
                 ha="center",
-                fontsize=8.5,
+                fontsize=9.5,
                 color=paint,
             )
-    axis.set_yticks(range(len(results)), [short_name(r.name) for r in results])
+    axis.set_yticks(range(len(results)), [brief(short_name(r.name)) for r in results])
     axis.set_ylim(len(results) - 0.45, -0.62)
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x")
@@ -109,7 +111,7 @@ def presets(inputs: ReportInputs) -> Picture:
                 [],
                 color=EVENT,
                 ls="--",
-                label=f"realised {inputs.event}: "
+                label=f"realised {day(inputs.event)}: "
                 f"{loss_text(inputs.realised.book_loss, 1)}",
             )
         )
@@ -120,12 +122,13 @@ def presets(inputs: ReportInputs) -> Picture:
     bottom = axes[-1, 0]
     if inputs.history is not None:
         dates, losses = (np.asarray(part) for part in inputs.history)
+        losses = losses[np.isfinite(losses)]
         bottom.hist(losses, bins=60, color="#8A8A8A", log=True)
         bottom.set_ylabel("sessions")
         bottom.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
         bottom.set_title(
             f"{losses.size:,} past sessions, {dates.min()} to {dates.max()}",
-            fontsize=8.5,
+            fontsize=9.5,
         )
         bottom.grid(axis="x")
     loss_axis(bottom)
@@ -174,13 +177,15 @@ def holdings(inputs: ReportInputs) -> Picture | None:
         bars(axis, y, result.by_asset[order], roles)
         axis.axvline(0, color="#777777", lw=0.8)
         axis.grid(axis="x")
-        axis.set_title(f"{short_name(result.name)}: {loss_text(result.loss)}")
+        axis.set_title(
+            f"{brief(short_name(result.name), 16)}: {loss_text(result.loss)}"
+        )
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{abs(100 * v):g}%"))
         axis.set_xlabel("← gain | loss →")
         axis.tick_params(axis="y", length=0)
     first = axes[0, 0]
-    first.set_yticks(y, [assets[i] for i in order])
+    first.set_yticks(y, [brief(assets[i], 16) for i in order])
     first.set_ylim(order.size - 0.4, -0.6)
     family_legend(figure, roles)
     worst = assets[order[0]]
@@ -230,7 +235,7 @@ def groups(inputs: ReportInputs) -> Picture | None:
             axis.barh(y, list(tables[0].values()), height=0.74, color="#BFD7EA")
         for marker, table in zip(markers, tables[1:], strict=False):
             axis.plot([table[k] for k in keys], y, marker, mfc="white", mec=INK, ms=5)
-        axis.set_yticks(y, [label(k) for k in keys])
+        axis.set_yticks(y, [brief(label(k)) for k in keys])
         axis.set_ylim(len(keys) - 0.4, -0.6)
         axis.tick_params(axis="y", length=0)
         axis.axvline(0, color="#777777", lw=0.8)
@@ -239,10 +244,18 @@ def groups(inputs: ReportInputs) -> Picture | None:
         loss_axis(axis)
     axes[-1, 0].set_xlabel(LOSS_AXIS)
     handles: list[Any] = [
-        Patch(facecolor="#BFD7EA", label=f"bar: {short_name(results[0].name)}")
+        Patch(facecolor="#BFD7EA", label=f"bar: {brief(short_name(results[0].name))}")
     ]
     handles += [
-        Line2D([], [], marker=m, mfc="white", mec=INK, lw=0, label=short_name(r.name))
+        Line2D(
+            [],
+            [],
+            marker=m,
+            mfc="white",
+            mec=INK,
+            lw=0,
+            label=brief(short_name(r.name)),
+        )
         for m, r in zip(markers, results[1:], strict=False)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
@@ -310,8 +323,8 @@ def agreement(inputs: ReportInputs) -> tuple[dict[str, float], Picture] | None:
     axis.set_ylim(low, high)
     for target in (axis.xaxis, axis.yaxis):
         target.set_major_formatter(FuncFormatter(lambda v, _: percent(v, 0)))
-    axis.set_xlabel(f"modelled move, {short_name(results[0].name)}, centre")
-    axis.set_ylabel(f"realised return, {inputs.event}")
+    axis.set_xlabel(f"modelled move, {brief(short_name(results[0].name))}, centre")
+    axis.set_ylabel(f"realised return, {day(inputs.event)}")
     axis.set_aspect("equal")
     handles: list[Any] = [
         Line2D([], [], marker="o", mfc="#888888", mec=INK, lw=0, label="held"),
@@ -334,7 +347,7 @@ def agreement(inputs: ReportInputs) -> tuple[dict[str, float], Picture] | None:
         figure,
         inputs.short_stamps(of="stress"),
         "agreement",
-        f"Modelled and realised moves, {inputs.event}",
+        f"Modelled and realised moves, {day(inputs.event)}",
         alt,
         caption,
     )
@@ -342,7 +355,7 @@ def agreement(inputs: ReportInputs) -> tuple[dict[str, float], Picture] | None:
 
 
 def _place_labels(
-    figure: Figure, axis: Any, x: Any, y: Any, names: Sequence[str], order: Any
+    figure: Figure, axis: Any, x: Any, y: Any, names: list[str], order: Any
 ) -> None:
     """Tickers beside their points where there is room; never one over another."""
     figure.draw_without_rendering()
@@ -351,8 +364,8 @@ def _place_labels(
     # Boxes in pixels at 100 dots an inch; 8 points high text.
     boxes = [(px - 4, py - 4, px + 4, py + 4) for px, py in points]
     for i in order:
-        text = names[i] if len(names[i]) <= 12 else f"{names[i][:11]}…"
-        w, h = 6.4 * len(text) + 2, 11.0
+        text = brief(names[i], 12)
+        w, h = 7.2 * len(text) + 2, 12.0
         px, py = points[i]
         for dx, dy in ((6, -4), (-6 - w, -4), (-w / 2, 6), (-w / 2, -17), (5, 5)):
             box = (px + dx, py + dy, px + dx + w, py + dy + h)
@@ -370,7 +383,7 @@ def _place_labels(
                     (x[i], y[i]),
                     (dx * 0.72, dy * 0.72 + 2),
                     textcoords="offset points",
-                    fontsize=7.5,
+                    fontsize=8.5,
                     color=INK,
                 )
                 break
@@ -413,10 +426,10 @@ def allocation(inputs: ReportInputs, by: Sequence[str], key: str) -> Picture | N
                     (3, 0),
                     textcoords="offset points",
                     va="center",
-                    fontsize=7.5,
+                    fontsize=8.5,
                     color=INK,
                 )
-        axis.set_yticks(y, [label(k) for k, _ in table])
+        axis.set_yticks(y, [brief(label(k)) for k, _ in table])
         axis.set_ylim(len(table) - 0.4, -0.6)
         axis.set_xlim(
             min(0.0, now.min(), then.min()), 1.14 * max(now.max(), then.max())

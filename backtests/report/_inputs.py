@@ -22,6 +22,7 @@ EVENT_DATE = np.datetime64("2025-01-27")
 
 NOT_KNOWN = "n/a"
 MINUS = "\N{MINUS SIGN}"
+_GENERATED = "SYNTHETIC"
 _SHOUTED = re.compile(r"^[A-Z][A-Z]+(?:[ -][A-Z]{2,})*")
 
 
@@ -120,30 +121,31 @@ class ReportInputs:
         """Date marked in the walk-forward."""
         if self.realised is None:
             return EVENT_DATE
-        return np.asarray(self.realised.date).astype("datetime64[D]")[()]
+        return np.datetime64(str(self.realised.date)[:10])
 
     @property
     def synthetic(self) -> bool:
         """Whether any number of the report was made from generated prices."""
-        return any("SYNTHETIC" in stamp.upper() for stamp in self.all_stamps())
+        return any(_GENERATED in stamp.upper() for stamp in self.all_stamps())
 
     def all_stamps(self, *, of: str = "report") -> tuple[str, ...]:
         """Stamps of the report, of its ``"stress"`` or its ``"walk"``, each once."""
-        found = list(self.stamps)
-        if of != "walk":
-            found += self.stress.stamps
-            if self.stress_after is not None:
-                found += self.stress_after.stamps
-            if self.proposal is not None:
-                found += [w for w in self.proposal.warnings if _SHOUTED.match(w)]
-        if of != "stress":
-            for run in self.backtests:
-                found += run.stamps
+        stress = list(self.stress.stamps)
+        if self.stress_after is not None:
+            stress += self.stress_after.stamps
+        if self.proposal is not None:
+            stress += [w for w in self.proposal.warnings if _SHOUTED.match(w)]
+        walk = [stamp for run in self.backtests for stamp in run.stamps]
+        # Generated prices are said on every picture, whichever part brought them.
+        everywhere = [s for s in (*stress, *walk) if s.upper().startswith(_GENERATED)]
+        found = [*self.stamps, *everywhere]
+        found += stress if of != "walk" else []
+        found += walk if of != "stress" else []
         distinct = list(dict.fromkeys(found))
         # A bare "hindsight parameters" says less than the same with its dates.
         fuller = {short_stamp(s) for s in distinct if s.upper() != short_stamp(s)}
         kept = [s for s in distinct if s.upper() not in fuller]
-        return tuple(sorted(kept, key=lambda s: not s.upper().startswith("SYNTHETIC")))
+        return tuple(sorted(kept, key=lambda s: not s.upper().startswith(_GENERATED)))
 
     def short_stamps(self, *, of: str = "report") -> tuple[str, ...]:
         """What each stamp opens with, in capitals, for charts."""
@@ -201,6 +203,20 @@ def difference(run: Run, foil: Run) -> tuple[float, float]:
     return float(d.mean() * run.periods), float(np.sqrt(total) / n * run.periods)
 
 
+def realised_after(inputs: ReportInputs) -> float:
+    """Loss of the target weights on the realised date; NaN where a return is missing.
+
+    Cash is taken not to move.
+    """
+    if inputs.realised is None or inputs.proposal is None:
+        return float("nan")
+    loss = 0.0
+    for name, weight in inputs.proposal.weights.items():
+        if weight and not name.startswith("CASH:"):
+            loss -= weight * inputs.realised.by_asset.get(name, float("nan"))
+    return float(loss)
+
+
 def rank_in(loss: float, losses: np.ndarray) -> int:
     """Place of a loss among past sessions: 1 is worse than all of them."""
     return 1 + int((losses >= loss).sum())
@@ -238,12 +254,19 @@ def short_name(shock: str) -> str:
     return shock.split(":")[-1].replace("_", " ")
 
 
+_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 _LABELS = {"none": "no AI role", "unknown": "unknown exposure"}
 
 
 def label(text: str) -> str:
     """A role or grouping for people: ``dc_power`` as ``dc power``."""
     return _LABELS.get(text, text.replace("_", " "))
+
+
+def brief(text: str, most: int = 24) -> str:
+    """A name short enough to stand beside an axis."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def percent(x: float, digits: int = 2) -> str:
@@ -309,7 +332,14 @@ def number(x: Any, digits: int = 2) -> str:
 
 def with_error(value: str, error: float, text: str) -> str:
     """``8.7% ± 1.2%``, or the value alone where there is no error."""
-    return f"{value} ± {text}" if np.isfinite(error) else value
+    space = "\N{NO-BREAK SPACE}"
+    return f"{value}{space}±{space}{text}" if np.isfinite(error) else value
+
+
+def day(date: np.datetime64) -> str:
+    """``2025-01-27`` as ``27 Jan 2025``."""
+    year, month, number_ = str(date)[:10].split("-")
+    return f"{int(number_)} {_MONTHS[int(month) - 1]} {year}"
 
 
 def overseas_share(proposal: Proposal, inputs: ReportInputs, home: str) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,11 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
+from matplotlib import rc_context
 
 from backtests.report import _figures, _runs, _tables
 from backtests.report._inputs import (
     ReportInputs,
     Run,
+    day,
     loss_money,
     loss_text,
     number,
@@ -108,9 +111,9 @@ def draw_all(
     inputs: ReportInputs, runs: Sequence[Run], columns: Sequence[str]
 ) -> tuple[dict[str, Picture], dict[str, float]]:
     """Every picture the inputs allow, by key, and the agreement figures."""
-    from matplotlib import rc_context
-
-    with rc_context(RC):
+    with rc_context(RC), warnings.catch_warnings():
+        # Text stays text in the SVG: the reader's fonts draw what ours cannot measure.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         found = _figures.agreement(inputs)
         made = [
             _figures.presets(inputs) if inputs.stress.results else None,
@@ -120,6 +123,7 @@ def draw_all(
             _figures.allocation(inputs, ("role",), "roles_after"),
             _figures.allocation(inputs, ("country", "currency"), "places_after"),
             _runs.walk_forward(inputs, runs),
+            _runs.around(inputs, runs),
             _runs.seeds(inputs, columns),
         ]
     pictures = {p.key: p for p in made if p is not None}
@@ -141,7 +145,7 @@ def tiles(inputs: ReportInputs, runs: Sequence[Run]) -> list[Tile]:
     if inputs.realised is not None:
         out.append(
             Tile(
-                f"realised {inputs.event}",
+                f"realised {day(inputs.event)}",
                 loss_text(inputs.realised.book_loss),
                 loss_money(inputs.realised.book_loss * stress.value, inputs.currency)
                 + ", not a target",

@@ -13,6 +13,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from backtests.report._inputs import (
     ReportInputs,
     Run,
+    brief,
+    day,
     label,
     percent,
     short_stamp,
@@ -21,6 +23,7 @@ from backtests.report._style import AFTER, EVENT, Picture, draw, finish
 from engine.errors import DataError
 
 _RUN_STYLES = (("#555555", "--"), ("#0072B2", "-"), ("#D55E00", "-"), ("#009E73", ":"))
+_AROUND = 20
 
 
 def seed_columns(table: Any) -> list[str]:
@@ -55,12 +58,14 @@ def walk_forward(inputs: ReportInputs, runs: Sequence[Run]) -> Picture | None:
         paint, dash = _RUN_STYLES[k % len(_RUN_STYLES)]
         days = run.dates.astype("datetime64[D]").astype(object)
         top.plot(days, run.value / run.initial, dash, color=paint, lw=1.5)
-        bottom.plot(days, -run.drawdown, dash, color=paint, lw=1.1, label=run.name)
+        bottom.plot(
+            days, -run.drawdown, dash, color=paint, lw=1.1, label=brief(run.name)
+        )
     top.set_yscale("log")
     grown = np.concatenate([r.value / r.initial for r in runs])
     wide = grown.max() / grown.min() > 4
     top.yaxis.set_major_locator(
-        LogLocator(subs=(1, 2, 5) if wide else (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 7))
+        LogLocator(subs=(1, 2, 3, 5) if wide else (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 7))
     )
     top.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     top.yaxis.set_minor_formatter(NullFormatter())
@@ -74,18 +79,18 @@ def walk_forward(inputs: ReportInputs, runs: Sequence[Run]) -> Picture | None:
     first, last = runs[0].dates[0], runs[0].dates[-1]
     inside = bool(first <= inputs.event <= last)
     if inside:
-        day = inputs.event.astype("datetime64[D]").astype(object)
+        when = inputs.event.astype("datetime64[D]").astype(object)
         for axis in axes:
-            axis.axvline(day, color=EVENT, lw=1.1, zorder=1)
+            axis.axvline(when, ymax=0.97, color=EVENT, lw=1.1, zorder=1)
         late = (inputs.event - first) / (last - first) > 0.5
         top.annotate(
-            f"{day.day} {day:%B %Y}",
-            (day, 0.03),
+            day(inputs.event),
+            (when, 0.03),
             (-5 if late else 5, 0),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
             ha="right" if late else "left",
-            fontsize=8.5,
+            fontsize=9.5,
             color=EVENT,
         )
     for axis in axes:
@@ -105,6 +110,54 @@ def walk_forward(inputs: ReportInputs, runs: Sequence[Run]) -> Picture | None:
         "Value and drawdown",
         alt,
         caption,
+    )
+
+
+def around(inputs: ReportInputs, runs: Sequence[Run]) -> Picture | None:
+    """Value in the sessions around the event, rebased at the close before it."""
+    if not runs:
+        return None
+    at = int(np.searchsorted(runs[0].dates, inputs.event))
+    if not 0 < at < runs[0].dates.size or runs[0].dates[at] != inputs.event:
+        return None
+    low, high = max(0, at - 1 - _AROUND), min(runs[0].dates.size, at + _AROUND)
+    steps = np.arange(low, high) - at
+    figure, axis = draw(3.2)
+    for k, run in enumerate(runs):
+        paint, dash = _RUN_STYLES[k % len(_RUN_STYLES)]
+        axis.plot(
+            steps,
+            run.value[low:high] / run.value[at - 1] - 1.0,
+            dash,
+            color=paint,
+            lw=1.6,
+            label=brief(run.name),
+        )
+    axis.axvline(0, ymax=0.97, color=EVENT, lw=1.1, zorder=1)
+    axis.axhline(0, color="#777777", lw=0.8, zorder=0)
+    axis.annotate(
+        day(inputs.event),
+        (0, 0.9),
+        (5, 0),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        fontsize=9.5,
+        color=EVENT,
+    )
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda v, _: percent(v, 0)))
+    axis.set_xlabel("sessions from the event")
+    axis.set_ylabel("since the close before")
+    axis.grid(axis="y")
+    figure.legend(
+        *axis.get_legend_handles_labels(), loc="outside lower center", ncols=4
+    )
+    return finish(
+        figure,
+        inputs.short_stamps(of="walk"),
+        "around",
+        f"Around {day(inputs.event)}",
+        f"Value of each strategy around {inputs.event}",
+        "Rebased at the close before the event.",
     )
 
 
@@ -147,7 +200,7 @@ def seeds(inputs: ReportInputs, columns: Sequence[str]) -> Picture | None:
                     axis.plot(
                         np.median(values), y, "|", color=paints[flag], ms=13, mew=2.2
                     )
-        axis.set_title(label(column))
+        axis.set_title(brief(label(column)))
         if not is_ratio(column):
             axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: percent(v, 0)))
         axis.xaxis.set_major_locator(MaxNLocator(4))
@@ -155,7 +208,7 @@ def seeds(inputs: ReportInputs, columns: Sequence[str]) -> Picture | None:
         axis.tick_params(axis="y", length=0)
     for axis in list(axes.flat)[len(shown) :]:
         axis.set_visible(False)
-    axes[0, 0].set_yticks(range(len(strategies)), strategies)
+    axes[0, 0].set_yticks(range(len(strategies)), [brief(s) for s in strategies])
     axes[0, 0].set_ylim(len(strategies) - 0.5, -0.5)
     handles = [
         Line2D(

@@ -45,13 +45,13 @@ RC: dict[Any, Any] = {
     "text.parse_math": False,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9.5,
+    "font.size": 10.5,
     "axes.edgecolor": "#777777",
     "axes.labelcolor": INK,
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.titlesize": 10,
+    "axes.titlesize": 10.5,
     "axes.titlelocation": "left",
     "axes.axisbelow": True,
     "axes.unicode_minus": True,
@@ -59,9 +59,9 @@ RC: dict[Any, Any] = {
     "grid.linewidth": 0.7,
     "hatch.linewidth": 0.6,
     "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
+    "legend.fontsize": 9.5,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
 }
 
 
@@ -142,7 +142,7 @@ def finish(
             " · ".join(stamps),
             x=0.99,
             ha="right",
-            fontsize=8,
+            fontsize=8.5,
             fontweight="bold",
             color=EVENT,
         )

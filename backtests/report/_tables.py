@@ -12,15 +12,18 @@ from backtests.report._inputs import (
     NOT_KNOWN,
     ReportInputs,
     Run,
+    day,
     difference,
     label,
     labels_of,
     loss_money,
     loss_text,
+    loss_words,
     money,
     number,
     percent,
     rank_words,
+    realised_after,
     short_name,
     signed,
     with_error,
@@ -47,7 +50,7 @@ def presets(inputs: ReportInputs) -> Table:
     columns = ["Shock", "Central loss", "5-95% band", "Severe"]
     columns += ["Target central", "Target severe"] if after else []
     columns += ["Central loss, money"]
-    columns += [f"Realised {inputs.event}"] if realised else []
+    columns += [f"Realised {day(inputs.event)}"] if realised else []
     columns += ["Distance"]
     columns += ["Rank in past"] if inputs.history is not None else []
     columns += ["Base share"]
@@ -62,7 +65,7 @@ def presets(inputs: ReportInputs) -> Table:
         row += [loss_text(realised.book_loss)] if realised else []
         row += [number(r.distance, 1)]
         row += [rank_words(inputs, r.loss)] if inputs.history is not None else []
-        row += [percent(r.base_share)]
+        row += [percent(r.base_share) if r.loss > 0 else "not a loss"]
         rows.append(row)
     note = (
         "Severe: 90th percentile of severity, worst lens, gains not counted; the "
@@ -80,6 +83,10 @@ def presets(inputs: ReportInputs) -> Table:
         rank = rank_words(inputs, realised.book_loss)
         note += f", rank {rank}" if rank and rank != "not a loss" else ""
         note += "; information, not a target."
+        then = realised_after(inputs)
+        if np.isfinite(then):
+            note += f" The target weights had {loss_words(then)} that day, which "
+            note += "proves little: the shock's table was made knowing it."
         note += f" {realised.note}" if realised.note else ""
     return Table("presets", "", tuple(columns), rows, note)
 
@@ -125,6 +132,8 @@ def _limit(name: str, value: float) -> str:
 
 
 def _price(price: float) -> str:
+    if not np.isfinite(price):
+        return NOT_KNOWN
     return "0 (slack)" if abs(price) < 1e-6 else f"{price:.3g}".replace("-", MINUS)
 
 
@@ -200,7 +209,7 @@ def runs_table(inputs: ReportInputs, runs: Sequence[Run]) -> Table | None:
             ),
         ],
         ["95% shortfall, one session", *figure("expected_shortfall_95")],
-        [f"Return on {inputs.event}", *each(lambda _, r: _on(r, inputs.event))],
+        [f"Return on {day(inputs.event)}", *each(lambda _, r: _on(r, inputs.event))],
         [
             "Turnover a year",
             *each(lambda m, _: percent(m.get("turnover_per_year", np.nan), 1)),
@@ -230,7 +239,9 @@ def runs_table(inputs: ReportInputs, runs: Sequence[Run]) -> Table | None:
         rows,
         "± is one standard error: Mertens (2002) for the Sharpe ratio over cash, "
         f"paired by date and Newey-West (1987) for the difference from {runs[0].name}. "
-        f"{runs[0].dates.size:,} sessions, one path of history.",
+        f"{runs[0].dates.size:,} sessions, one path of history. Weights drift between "
+        f"decisions, so a return on {day(inputs.event)} here need not be that of the "
+        "book stressed above.",
     )
 
 

@@ -21,8 +21,13 @@ def observations(X: Any, *, minimum: int = 2) -> tuple[np.ndarray, Any]:
         Fewer than ``minimum`` rows, or a column so large that its square overflows.
     """
     labels = getattr(X, "columns", None)
+    if labels is not None:
+        _check_columns(X)
     try:
-        values = np.asarray(X)
+        if labels is not None:
+            values = X.to_numpy(dtype=np.float64, na_value=np.nan)
+        else:
+            values = np.asarray(X)
         if values.dtype.kind not in "fiub":
             raise TypeError(f"holds {values.dtype} values")
         values = np.ascontiguousarray(values, dtype=np.float64)
@@ -39,7 +44,7 @@ def observations(X: Any, *, minimum: int = 2) -> tuple[np.ndarray, Any]:
         t, i = (int(v) for v in np.argwhere(bad)[0])
         raise DataError(
             "an observation is missing or infinite",
-            asset=str(labels[i]) if labels is not None else f"column {i}",
+            asset=column_name(labels, i),
             date=str(X.index[t]) if labels is not None else f"row {t}",
             received=values[t, i],
             fix="Drop the row or the asset, or use a pairwise estimator.",
@@ -55,11 +60,28 @@ def observations(X: Any, *, minimum: int = 2) -> tuple[np.ndarray, Any]:
         i = int(np.argmax(largest))
         raise ModelError(
             "the square of an observation overflows",
-            asset=str(labels[i]) if labels is not None else f"column {i}",
+            asset=column_name(labels, i),
             received=largest[i],
             fix="Rescale: returns are decimals.",
         )
     return values, labels
+
+
+def _check_columns(X: Any) -> None:
+    """Refuse a column of a DataFrame that holds text, dates or objects, by name."""
+    for i, dtype in enumerate(X.dtypes):
+        if getattr(dtype, "kind", "O") not in "fiub":
+            raise DataError(
+                "observations are not numeric",
+                asset=str(X.columns[i]),
+                received=f"{dtype} values",
+                fix="Convert the column to numbers, or drop it.",
+            )
+
+
+def column_name(labels: Any, i: int) -> str:
+    """Name of a column in a message."""
+    return str(labels[i]) if labels is not None else f"column {i}"
 
 
 def labelled(matrix: np.ndarray, labels: Any) -> Any:

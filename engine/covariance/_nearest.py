@@ -46,7 +46,15 @@ def nearest_correlation(
         No convergence, which the theory excludes but rounding may not.
     """
     labels = getattr(A, "columns", None)
-    G = np.array(A, dtype=np.float64)
+    if labels is not None and list(A.index) != list(labels):
+        raise DataError(
+            "the rows and columns of a correlation matrix carry different labels",
+            fix="Reorder one by the other.",
+        )
+    try:
+        G = np.array(A, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the matrix is not numeric: {error}") from error
     if G.ndim != 2 or G.shape[0] != G.shape[1] or not G.size:
         raise DataError("a correlation matrix is square", received=f"shape {G.shape}")
     if not np.isfinite(G).all():

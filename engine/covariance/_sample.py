@@ -36,10 +36,10 @@ def sample(X: Any, *, ddof: int = 1, assume_centered: bool = False) -> Any:
     (N, N) array or DataFrame
         Symmetric positive semi-definite, per period.
     """
-    values, labels = observations(X, minimum=1 if assume_centered else ddof + 1)
-    T = values.shape[0]
     if ddof not in (0, 1):
         raise UsageError("ddof must be 0 or 1", received=ddof)
+    values, labels = observations(X, minimum=1 if assume_centered else ddof + 1)
+    T = values.shape[0]
     if assume_centered:
         return labelled(cross_product(values) / T, labels)
     return labelled(cross_product(values - values.mean(axis=0)) / (T - ddof), labels)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from engine.covariance._check import labelled, observations
+from engine.covariance._check import column_name, labelled, observations
 from engine.covariance._sample import cross_product
 from engine.errors import ModelError, UsageError
 
@@ -52,6 +52,8 @@ def ledoit_wolf(
     divides by T - 1 and gives slightly different intensities. The sum over pairs of
     the fourth moments is ``sum_t (sum_i x_ti^2)^2``, so one symmetric update is all.
     """
+    if shrinkage is not None and not 0.0 <= shrinkage <= 1.0:
+        raise UsageError("shrinkage must lie in [0, 1]", received=shrinkage)
     values, labels = observations(X)
     if target not in ("identity", "constant_correlation", "single_index"):
         raise UsageError(
@@ -59,21 +61,24 @@ def ledoit_wolf(
             received=repr(target),
             expected="identity, constant_correlation or single_index",
         )
+    # The intensity needs fourth and sixth powers: in a unit near the largest value
+    # (a power of two, so that nothing is rounded) none overflows or vanishes.
+    unit = np.ldexp(1.0, int(np.frexp(np.abs(values).max())[1]))
+    values = values / unit
     Y = values if assume_centered else values - values.mean(axis=0)
     S = cross_product(Y) / Y.shape[0]
     if S.shape[0] == 1:
-        return (labelled(S, labels), 0.0) if return_shrinkage else labelled(S, labels)
+        result = labelled(S * unit * unit, labels)
+        return (result, 0.0) if return_shrinkage else result
     if target == "identity":
         F, rho = _identity(Y, S)
     elif target == "constant_correlation":
-        F, rho = _constant_correlation(Y, S)
+        F, rho = _constant_correlation(Y, S, labels)
     else:
         F, rho = _single_index(Y, S)
     if shrinkage is not None:
-        if not 0.0 <= shrinkage <= 1.0:
-            raise UsageError("shrinkage must lie in [0, 1]", received=shrinkage)
         rho = float(shrinkage)
-    result = labelled(rho * F + (1.0 - rho) * S, labels)
+    result = labelled((rho * F + (1.0 - rho) * S) * unit * unit, labels)
     return (result, rho) if return_shrinkage else result
 
 
@@ -93,14 +98,16 @@ def _identity(Y: np.ndarray, S: np.ndarray) -> tuple[np.ndarray, float]:
     return F, 1.0 if d2 <= 0 else _clip(min(b2, d2) / d2)
 
 
-def _constant_correlation(Y: np.ndarray, S: np.ndarray) -> tuple[np.ndarray, float]:
+def _constant_correlation(
+    Y: np.ndarray, S: np.ndarray, labels: Any
+) -> tuple[np.ndarray, float]:
     """Target with the average correlation; appendix A and B of Ledoit-Wolf 2004b."""
     T, N = Y.shape
     variance = np.diagonal(S).copy()
     if (variance <= 0).any():
         raise ModelError(
             "a variance is zero: its correlation is undefined",
-            asset=f"column {int(np.argmax(variance <= 0))}",
+            asset=column_name(labels, int(np.argmax(variance <= 0))),
             fix="Leave the asset out, or use target='identity'.",
         )
     sigma = np.sqrt(variance)

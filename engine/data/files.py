@@ -12,6 +12,8 @@ from engine.errors import DataError, StoreError
 
 _PARQUET = (".parquet", ".pq")
 _CSV = (".csv", ".csv.gz", ".csv.xz", ".csv.bz2", ".csv.zst", ".txt", ".tsv")
+_AS_TEXT = dict.fromkeys(("ticker", "Ticker", "TICKER"), lambda text: text or None)
+"""Tickers stay as written: 005930 keeps its zeros, and NA is not a missing value."""
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -51,7 +53,9 @@ def read_table(source: Any, *, what: str):
                 table = table.reset_index()
         elif path.name.lower().endswith(_CSV):
             separator = "\t" if path.suffix == ".tsv" else ","
-            table = pd.read_csv(path, sep=separator, low_memory=False)
+            table = pd.read_csv(
+                path, sep=separator, low_memory=False, converters=_AS_TEXT
+            )
         else:
             raise DataError(
                 f"{what}: unknown file type",

@@ -24,6 +24,11 @@ from engine.data.universe import (
 from engine.errors import DataError
 
 _CLOSE_NAMES = ("close", "adj_close", "adj close", "price")
+_ONE_TICKER_COLUMNS = frozenset(
+    {*_CLOSE_NAMES, "date", "open", "high", "low", "volume", "currency"}
+    | {"dividends", "stock splits", "capital gains"}
+)
+"""A file with any other column is a wide table, whose columns are all tickers."""
 
 
 def load_panel(
@@ -224,7 +229,7 @@ def _from_table(table, source: str, stem: str | None = None) -> Frames:
     if "ticker" in lower:
         return _from_tidy(table.rename(columns=lambda c: str(c).lower()), source)
     close = next((lower[c] for c in _CLOSE_NAMES if c in lower), None)
-    if close is not None and stem is not None:
+    if close is not None and stem is not None and set(lower) <= _ONE_TICKER_COLUMNS:
         columns = {"date": "date", close: "close"}
         for name in ("open", "volume", "currency"):
             if name in lower:
@@ -339,11 +344,11 @@ def _dates(column, source: str):
     try:
         parsed = pd.to_datetime(column, format="ISO8601", errors="raise")
     except (ValueError, TypeError) as error:
-        guess = pd.to_datetime(column, format="ISO8601", errors="coerce")
+        guess = pd.to_datetime(column, format="ISO8601", errors="coerce", utc=True)
         bad = column[guess.isna()]
-        raise DataError(
-            f"{source}: not a date",
-            received=repr(bad.iloc[0]) if len(bad) else str(error)[:80],
+        raise DataError(  # offsets that change with summer time fail to parse together
+            f"{source}: " + ("not a date" if len(bad) else "dates carry a time zone"),
+            received=repr(bad.iloc[0] if len(bad) else column.iloc[0]),
             expected="YYYY-MM-DD",
         ) from error
     if getattr(parsed.dt, "tz", None) is not None:
@@ -495,11 +500,11 @@ def _fx_table(source: Any, dates, base: str, universe: Universe):
         )
     codes = tuple(c for c in table if c != base)
     out = np.empty((dates.size, len(codes)))
-    base_usd = _last_known(days, table[base], dates)[0]
+    base_usd, base_age = _last_known(days, table[base], dates)
     for j, code in enumerate(codes):
         rate, age = _last_known(days, table[code], dates)
         rate = rate / base_usd
-        stale = ~(age <= _FX_MAX_AGE)
+        stale = ~((age <= _FX_MAX_AGE) & (base_age <= _FX_MAX_AGE))
         if code in needed and stale.any():
             holders = [
                 t
@@ -507,7 +512,7 @@ def _fx_table(source: Any, dates, base: str, universe: Universe):
                 if c == code
             ]
             raise DataError(
-                f"no exchange rate for {code} within a week",
+                f"no exchange rate from {code} to {base} within a week",
                 asset=holders[0],
                 date=dates[stale][0],
                 fix="Extend the exchange-rate table, or leave the asset out.",

@@ -24,6 +24,7 @@ from engine.errors import DataError
 PRICE_BASES = ("raw", "split_adjusted", "total_return")
 _FX_MAX_AGE = np.timedelta64(7, "D")
 _ENDED_AFTER = 10
+_SHUT_AFTER = 30
 
 
 class Status(IntEnum):
@@ -40,9 +41,11 @@ class Status(IntEnum):
 def parse_time(t: Any) -> tuple[np.datetime64, bool]:
     """Return ``(time in UTC minutes, whether it was a bare date)``.
 
-    Text of the form YYYY-MM-DD, a `datetime.date`, a ``datetime64[D]`` and a pandas
-    timestamp at midnight without zone are bare dates; anything else is a UTC moment.
+    Text of an ISO date, a `datetime.date`, a ``datetime64[D]`` and a pandas timestamp
+    at midnight without zone are bare dates; anything else is a UTC moment.
     """
+    if isinstance(t, (dt.datetime, np.datetime64)) and t != t:  # not-a-time sorts last
+        raise DataError("not a date or time", received="NaT", expected="YYYY-MM-DD")
     if isinstance(t, dt.datetime):
         if t.tzinfo is not None:
             t = t.astimezone(dt.UTC).replace(tzinfo=None)
@@ -55,8 +58,10 @@ def parse_time(t: Any) -> tuple[np.datetime64, bool]:
         return t.astype("datetime64[m]"), t.dtype == np.dtype("datetime64[D]")
     if isinstance(t, str):
         try:
-            if len(t.strip()) == 10:
-                return np.datetime64(dt.date.fromisoformat(t.strip()), "m"), True
+            return np.datetime64(dt.date.fromisoformat(t.strip()), "m"), True
+        except ValueError:
+            pass  # it may carry a time of day
+        try:
             return parse_time(dt.datetime.fromisoformat(t.strip()))[0], False
         except ValueError as error:
             raise DataError(
@@ -268,7 +273,8 @@ class PricePanel(Value):
 
         Before an asset's first price it is unlisted. An empty cell on a date on which
         its whole venue is empty is a holiday, otherwise a halt. After more than ten
-        empty venue sessions at the end, the asset counts as delisted.
+        empty venue sessions at the end, the asset counts as delisted; so do all assets
+        of a venue that has been empty for more than thirty dates.
         """
         valid = ~np.isnan(self.prices)
         status = np.full(valid.shape, Status.HALTED, dtype=np.int8)
@@ -282,7 +288,8 @@ class PricePanel(Value):
             later = np.maximum.accumulate(valid[::-1, columns], axis=0)[::-1]
             ended = np.logical_not(later)
             gap = (ended & ~shut[:, None]).sum(axis=0)
-            block[ended & (gap > _ENDED_AFTER)] = Status.DELISTED
+            gone = (gap > _ENDED_AFTER) | (ended.sum(axis=0) > _SHUT_AFTER)
+            block[ended & gone] = Status.DELISTED
             status[:, columns] = block
         status[~started] = Status.UNLISTED
         return status
@@ -389,7 +396,7 @@ def _mask_later_closes(panel: PricePanel, moment: np.datetime64) -> PricePanel:
     """Hide the cells of the last rows whose venue had not closed at ``moment``."""
     rows = max(0, panel.dates.size - 2)
     tail = panel.dates[rows:]
-    prices, fx = panel.prices, panel.fx
+    prices = panel.prices
     hidden = np.zeros((tail.size, len(panel.tickers)), dtype=bool)
     for venue in set(panel.universe.venue):
         columns = np.array([v == venue for v in panel.universe.venue], dtype=bool)
@@ -409,13 +416,18 @@ def _mask_later_closes(panel: PricePanel, moment: np.datetime64) -> PricePanel:
                 values = values.copy()
                 values[rows:][hidden] = np.nan
                 changes[name] = values
-    unfixed = close_utc("FX", tail) > moment
-    if unfixed.any() and fx.size:
-        fx = fx.copy()
-        for r in np.flatnonzero(unfixed):
-            if rows + r > 0:
-                fx[rows + r] = fx[rows + r - 1]
-        changes["fx"] = fx
+    # Rates of the day before stand in until the fixing, or, for cash, until the day is
+    # over everywhere: when a rate was published is not known.
+    for name, known in (
+        ("fx", close_utc("FX", tail)),
+        ("cash_rates", (tail + np.timedelta64(1, "D")).astype("datetime64[m]")),
+    ):
+        values = getattr(panel, name)
+        if values.size and (known > moment).any():
+            values = values.copy()
+            for r in rows + np.flatnonzero(known > moment):
+                values[r] = values[r - 1] if r > 0 else np.nan
+            changes[name] = values
     for array in changes.values():
         array.setflags(write=False)
     if hidden.all(axis=1).any():

@@ -123,16 +123,22 @@ class Universe(Value):
                 )
         put(self, "venue", tuple(canonical_venue(v) for v in self.venue))
         for name in ("quote_currency", "exposure_currency"):
-            for ticker, code in zip(self.tickers, getattr(self, name), strict=True):
-                if code and not (name == "exposure_currency" and code == "MULTI"):
-                    check_currency(code, asset=ticker)
+            codes = tuple(
+                code
+                if not code or (name == "exposure_currency" and code == "MULTI")
+                else check_currency(code, asset=ticker)
+                for ticker, code in zip(
+                    self.tickers, getattr(self, name), strict=True
+                )
+            )
+            put(self, name, codes)
         share = self.ai_share if self.ai_share.size else np.full((n, 3), np.nan)
         share = frozen_array(share, name="ai_share", ndim=2, shape=(n, 3), finite=False)
-        given = ~np.isnan(share).any(axis=1)
-        bad = given & (
-            (share < 0).any(axis=1)
-            | (share > 1).any(axis=1)
-            | (np.diff(share, axis=1) < 0).any(axis=1)
+        absent = np.isnan(share).all(axis=1)
+        bad = ~absent & ~(
+            (share >= 0).all(axis=1)
+            & (share <= 1).all(axis=1)
+            & (np.diff(share, axis=1) >= 0).all(axis=1)
         )
         if bad.any():
             i = int(np.argmax(bad))
@@ -242,28 +248,43 @@ class Universe(Value):
         frame : pandas.DataFrame
             Column ``ticker`` and any of: name, asset_class, venue (or calendar),
             country, region, sector, quote_currency, exposure_currency, ai_theme (or
-            theme), role, ai_share_low, ai_share, ai_share_high, role_known_from,
-            first_date, last_date. Other columns are ignored.
+            theme), role, ai_share (alone, or with ai_share_low and ai_share_high),
+            role_known_from. Other columns are ignored.
         """
         if "ticker" not in frame.columns:
             raise DataError(
                 "universe has no column 'ticker'",
                 received=", ".join(map(str, frame.columns)),
             )
-        frame = frame.rename(columns={"ai_theme": "theme", "calendar": "venue"})
+        frame = frame.rename(
+            columns={
+                old: new
+                for old, new in (("ai_theme", "theme"), ("calendar", "venue"))
+                if new not in frame.columns
+            }
+        )
+        tickers = frame["ticker"].fillna("").astype(str).str.strip()
         columns: dict[str, Any] = {
             name: tuple(frame[name].fillna("").astype(str).str.strip())
             for name in _TEXT_COLUMNS
             if name in frame.columns
         }
-        share_names = ["ai_share_low", "ai_share", "ai_share_high"]
-        if set(share_names) <= set(frame.columns):
-            columns["ai_share"] = frame[share_names].to_numpy(dtype=np.float64)
-        if "role_known_from" in frame.columns:
-            columns["role_known_from"] = frame["role_known_from"].to_numpy(
-                dtype="datetime64[D]"
+        share_names = ("ai_share_low", "ai_share", "ai_share_high")
+        present = [name for name in share_names if name in frame.columns]
+        if present and len(present) != 3 and present != ["ai_share"]:
+            raise DataError(
+                "an AI share is given by one number or by its whole band",
+                received=", ".join(present),
+                expected="ai_share, or " + ", ".join(share_names),
             )
-        return cls(tuple(frame["ticker"].astype(str).str.strip()), **columns)
+        if present:
+            rows = [_parsed(frame, name, tickers, "number") for name in present]
+            columns["ai_share"] = np.column_stack(rows if len(rows) == 3 else rows * 3)
+        if "role_known_from" in frame.columns:
+            columns["role_known_from"] = _parsed(
+                frame, "role_known_from", tickers, "date"
+            )
+        return cls(tuple(tickers), **columns)
 
     def to_frame(self):
         """Return the universe as a table, one row per ticker."""
@@ -279,6 +300,26 @@ class Universe(Value):
 
     def _repr_html_(self) -> str:
         return html_table(self.to_frame())
+
+
+def _parsed(frame, name: str, tickers, kind: str) -> np.ndarray:
+    """(N,) numbers or dates of one column; empty cells are NaN or NaT."""
+    import pandas as pd
+
+    column = frame[name]
+    if kind == "number":
+        values = pd.to_numeric(column, errors="coerce")
+    else:
+        values = pd.to_datetime(column, errors="coerce", format="ISO8601")
+    bad = (values.isna() & column.notna()).to_numpy()
+    if bad.any():
+        i = int(np.argmax(bad))
+        raise DataError(
+            f"universe column {name} holds something that is not a {kind}",
+            asset=str(tickers.iloc[i]),
+            received=repr(column.iloc[i]),
+        )
+    return values.to_numpy("datetime64[D]" if kind == "date" else np.float64)
 
 
 def _text(value: Any) -> str:

@@ -224,13 +224,10 @@ def _units(portfolio, scenarios, market, current):
     if market is None:
         price = np.ones(len(scenarios.assets))
         for i, asset in enumerate(scenarios.assets):
-            if held.get(asset):
-                price[i] = money[i] / held[asset]
-        units = np.array(
-            [held.get(a, m) for a, m in zip(scenarios.assets, money, strict=True)]
-        )
-        units = np.where(np.isnan(units), money, units)
-        return price, units, False
+            units = held.get(asset, np.nan)
+            if np.isfinite(units) and units != 0.0:
+                price[i] = money[i] / units
+        return price, money / price, False
     panel = market.panel if isinstance(market, MarketView) else market
     last, base = panel.last_prices(), {}
     for ticker, p, code in zip(

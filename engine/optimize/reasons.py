@@ -71,15 +71,21 @@ def trade_reasons(
                 else "lowers risk against the benchmark"
             )
             continue
-        losses = [f"{g[i]:.1%} under {_plain(k)}" for k, g in gradients.items()]
-        what = "lowers" if setup.objective == "minimum_variance" else "restores"
-        why = f"{what} risk lost by the sales" if pressure[i] > 0 else "takes proceeds"
         if setup.objective == "minimum_variance":
             why = "lowers variance"
-        reasons.append(
-            f"{role}: {why}" + (f", loses only {', '.join(losses)}" if losses else "")
-        )
+        elif pressure[i] > 0:
+            why = "restores risk lost by the sales"
+        else:
+            why = "takes proceeds"
+        words = [why, *(_cost_of(g[i], k) for k, g in gradients.items())]
+        reasons.append(f"{role}: {', '.join(words)}")
     return reasons
+
+
+def _cost_of(loss: float, name: str) -> str:
+    if loss < 5e-4:
+        return f"loses nothing under {_plain(name)}"
+    return f"loses {loss:.1%} under {_plain(name)}"
 
 
 def _plain(name: str) -> str:

@@ -15,6 +15,7 @@ from engine._typing import Vector
 from engine.errors import DataError, ModelError, UsageError
 
 _ROUNDING = 1e-12
+_EPSILON = float(np.finfo(float).eps)
 
 
 def check_level(level: float) -> float:
@@ -61,7 +62,10 @@ def _sorted(losses: Any, p: Any) -> tuple[Vector, Vector, np.ndarray]:
 
 def _var_position(weights: Vector, level: float) -> int:
     """Index, in ascending order, of the value at risk."""
-    reached = np.cumsum(weights) >= level - _ROUNDING
+    # A running sum of S weights is off by at most S eps: without this slack VaR at a
+    # level that falls between two scenarios (0.95 of 100,000) is one too far out.
+    slack = max(_ROUNDING, weights.size * _EPSILON)
+    reached = np.cumsum(weights) >= level - slack
     return int(np.argmax(reached)) if reached[-1] else weights.size - 1
 
 
@@ -147,9 +151,15 @@ def value_at_risk_interval(
         raise ModelError(
             "too few losses for an interval at this level",
             received=n,
-            expected=f"at least {int(np.ceil(4 / (1 - level)))}",
+            expected=f"at least {_fewest(level, confidence)}",
         )
     return float(values[int(low) - 1]), float(values[int(high)])
+
+
+def _fewest(level: float, confidence: float) -> int:
+    """Smallest sample whose extremes bracket the VaR with this confidence."""
+    rarest = max(level, 1.0 - level)  # chance that one draw misses the rarer side
+    return int(np.floor(np.log((1.0 - confidence) / 2.0) / np.log(rarest))) + 1
 
 
 def expected_shortfall_error(losses: Any, *, level: float = 0.95) -> float:
@@ -187,13 +197,15 @@ def student_t_expected_shortfall(
     """Closed form for a centred Student-t loss with *standard deviation* ``sigma``.
 
     ``s t_nu(q) / (1 - a) (nu + q^2) / (nu - 1)`` with scale
-    ``s = sigma sqrt((nu - 2) / nu)``; needs ``dof > 2``.
+    ``s = sigma sqrt((nu - 2) / nu)``; needs ``dof > 2``, infinite for a Gaussian.
     """
     from scipy.stats import t
 
     level = check_level(level)
     if not dof > 2:
         raise UsageError("degrees of freedom must exceed 2", received=dof)
+    if np.isinf(dof):
+        return normal_expected_shortfall(sigma, level=level)
     scale = sigma * np.sqrt((dof - 2.0) / dof)
     q = t.ppf(level, dof)
     return float(scale * t.pdf(q, dof) / (1.0 - level) * (dof + q * q) / (dof - 1.0))

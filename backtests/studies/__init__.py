@@ -1,0 +1,1 @@
+"""Runnable studies: copy one and edit it."""

@@ -1,0 +1,1 @@
+"""The benchmark house: one table of cases serves parity tests and timing."""

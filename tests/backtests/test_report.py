@@ -1,0 +1,432 @@
+"""The report: one file, escaped, stamped, worded from the numbers, the same bytes."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from backtests.report import Realised, ReportInputs, write_report
+from backtests.report._inputs import (
+    MINUS,
+    loss_money,
+    loss_text,
+    loss_words,
+    number,
+    percent,
+    signed,
+)
+from backtests.result import BacktestResult
+from engine import (
+    CheapModelShock,
+    Constraints,
+    Costs,
+    DataError,
+    Portfolio,
+    Proposal,
+    StoreError,
+    StressCap,
+    Universe,
+    propose,
+    simulate,
+    stress,
+)
+from engine.model import ReturnModel
+
+EVIL = "<script>alert(1)</script>"
+FORMULA = "=HYPERLINK(1)"
+DATES = np.arange("2024-11-01", "2025-03-01", dtype="datetime64[D]")
+ROLES = {
+    "CHIP": ("accelerator", "United States", "USD"),
+    "POWER": ("power_gen", "United States", "USD"),
+    EVIL: ("servers", "Taiwan", "TWD"),
+    FORMULA: ("software", "Germany", "EUR"),
+    "積體$電$": ("none", "Japan", "JPY"),
+}
+BOOK = {"CHIP": 0.5, "POWER": 0.2, EVIL: 0.1, FORMULA: 0.1, "CASH:USD": 0.1}
+
+
+def model_of(*, synthetic):
+    tickers = tuple(ROLES)
+    loading = np.array([0.03, 0.025, 0.028, 0.015, 0.006])
+    return ReturnModel(
+        assets=tickers,
+        mean=np.zeros(5),
+        covariance=np.outer(loading, loading) + np.diag(loading**2),
+        tail_dof=5.0,
+        return_kind="log",
+        periods_per_year=252.0,
+        cash_rate=0.04,
+        mean_kind="zero_excess",
+        universe=Universe(
+            tickers,
+            asset_class=("equity",) * 5,
+            role=tuple(r for r, _, _ in ROLES.values()),
+            country=tuple(c for _, c, _ in ROLES.values()),
+            quote_currency=("USD",) * 5,
+            exposure_currency=tuple(k for _, _, k in ROLES.values()),
+        ),
+        base_currency="USD",
+        as_of=np.datetime64("2025-01-24"),
+        estimator="by hand",
+        synthetic=synthetic,
+    )
+
+
+def run_of(name, seed, drift):
+    rng = np.random.default_rng(seed)
+    T = DATES.size
+    value = 1e6 * np.cumprod(1.0 + drift + 0.01 * rng.standard_normal(T))
+    zero = np.zeros(T)
+    return BacktestResult(
+        name=name,
+        trial_id=f"trial-{seed}",
+        dates=DATES,
+        labels=("CHIP",),
+        base_currency="USD",
+        initial_value=1e6,
+        value=value,
+        cash=zero,
+        units=np.ones((T, 1)),
+        money=value[:, None],
+        price_pnl=np.diff(value, prepend=1e6),
+        fx_pnl=zero,
+        interest=zero,
+        costs=zero + 1.5,
+        taxes=zero,
+        turnover=zero + 0.001,
+        cash_return=zero,
+        fills=(),
+        decisions=(),
+        periods_per_year=252.0,
+        stamps=(
+            "hindsight parameters",
+            "same-bar fills: trades at the prices that made the decision",
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def parts():
+    made = {}
+    for synthetic in (True, False):
+        scenarios = simulate(model_of(synthetic=synthetic), 2000, horizon=5, seed=1)
+        shocks = [CheapModelShock(p) for p in ("market_view", "substitution", "jevons")]
+        book = Portfolio.from_weights(BOOK, 1e6, "USD")
+        now = stress(book, scenarios, shocks, hindsight_parameters=True)
+        proposal = propose(
+            book,
+            replace(scenarios, hindsight_parameters=True),
+            Constraints(
+                upper=0.5, cash_band=0.3, stress_caps=(StressCap(shocks[0], 0.15),)
+            ),
+            Costs(5.0),
+        )
+        after = stress(
+            Portfolio.from_weights(proposal.weights, 1e6, "USD"),
+            scenarios,
+            shocks,
+            hindsight_parameters=True,
+        )
+        made[synthetic] = (now, proposal, after)
+    return made
+
+
+def full(parts, *, synthetic=True, title="A book", **changes):
+    now, proposal, after = parts[synthetic]
+    rng = np.random.default_rng(7)
+    names = [("hold", 1, 0.001), ("hold + cash", 2, 0.0), (f"aware {EVIL}", 3, 0.0)]
+    seeds = pd.DataFrame(
+        [
+            {
+                "seed": s,
+                "event_day": flag,
+                "strategy": name,
+                "annual_return": rng.normal(),
+                "sharpe": rng.normal(),
+            }
+            for s in range(3)
+            for flag in (True, False)
+            for name, _, _ in names
+        ]
+    )
+    inputs = ReportInputs(
+        title=title,
+        stress=now,
+        proposal=proposal,
+        stress_after=after,
+        backtests=[run_of(*n) for n in names],
+        realised=Realised(
+            np.datetime64("2025-01-27"),
+            0.11,
+            {
+                "CHIP": -0.17,
+                "POWER": -0.21,
+                EVIL: -0.12,
+                FORMULA: 0.02,
+                "積體$電$": 0.0,
+            },
+            note="By hand.",
+        ),
+        seeds=seeds if synthetic else None,
+        history=(DATES, 0.02 * rng.standard_normal(DATES.size)),
+        provenance={"data hash": "abc", "note": EVIL},
+    )
+    return replace(inputs, **changes)
+
+
+def written(tmp_path, inputs, name="report.html"):
+    return write_report(tmp_path / name, inputs).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(parts, tmp_path_factory):
+    return written(tmp_path_factory.mktemp("full"), full(parts))
+
+
+def plain(page, section):
+    body = re.search(rf'<section id="{section}">(.*?)</section>', page, re.S)
+    assert body is not None
+    return re.sub(r"<[^>]+>", " ", body.group(1))
+
+
+def test_every_part_is_there(page):
+    for key in (
+        "presets",
+        "agreement",
+        "holdings",
+        "groups",
+        "roles_after",
+        "places_after",
+        "walk",
+        "around",
+        "seeds",
+    ):
+        assert f'id="picture-{key}"' in page
+    for key in ("presets", "limits", "trades", "walk_forward", "seeds", "provenance"):
+        assert f'id="table-{key}"' in page
+    assert "27 Jan 2025" in page
+    assert len(page.encode()) < 1_500_000
+
+
+def test_one_file_that_loads_nothing(page):
+    assert "<script" not in page
+    assert not re.search(r"""(?:src|href|action)\s*=\s*["'](?!#)""", page)
+    assert not re.search(r"url\((?!#)", page)
+    assert "@import" not in page
+    assert "http:" not in page.replace("http-equiv", "")
+    assert "https:" not in page
+
+
+def test_svg_is_named_and_its_ids_are_distinct(page):
+    pictures = re.findall(r"<svg[^>]*>", page)
+    assert len(pictures) == 9
+    assert all(
+        'role="img"' in p and re.search('aria-label="[^"]+"', p) for p in pictures
+    )
+    ids = re.findall(r'\sid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    for target in re.findall(r'(?:href="|url\()#([^")]+)', page):
+        assert target in ids
+
+
+def test_text_from_users_is_escaped(parts, tmp_path):
+    title = f"{EVIL} & \" onload='x'"
+    text = written(tmp_path, full(parts, title=title))
+    assert EVIL not in text
+    assert "<script" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    pictures = "".join(re.findall(r"<svg.*?</svg>", text, re.S))
+    assert "&lt;script&gt;" in pictures
+    assert "積體$電$" in pictures
+
+
+def test_a_formula_is_neutralised_in_the_tables(parts, tmp_path):
+    written(tmp_path, full(parts))
+    folder = tmp_path / "report_tables"
+    names = {p.stem for p in folder.glob("*.csv")}
+    assert {"presets", "holdings", "by_role", "by_country", "trades", "value"} <= names
+    for path in folder.glob("*.csv"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            assert not re.search(r"(?:^|,)\"?=", line), path.name
+    assert f"'{FORMULA}" in (folder / "holdings.csv").read_text(encoding="utf-8")
+    roles = pd.read_csv(folder / "by_role.csv")
+    assert roles["weight"].sum() == pytest.approx(1.0)
+    presets = pd.read_csv(folder / "presets.csv")
+    assert presets["loss"].to_numpy() == pytest.approx(
+        [r.loss for r in parts[True][0].results]
+    )
+
+
+def test_stamps_stand_before_everything_else(page):
+    top = page[page.index("<body>") : page.index('<section id="summary">')]
+    assert "SYNTHETIC" in top
+    assert "HINDSIGHT PARAMETERS" in top
+    assert "SAME-BAR FILLS" in top
+    # In every picture too: pictures get copied.
+    for picture in re.findall(r"<svg.*?</svg>", page, re.S):
+        assert "SYNTHETIC" in picture
+    walk = re.search(r'<figure id="picture-walk">.*?</figure>', page, re.S)
+    assert walk is not None
+    assert "HINDSIGHT PARAMETERS" in walk.group(0)
+    assert "SAME-BAR FILLS" in walk.group(0)
+
+
+def test_stamps_are_told_once_the_gravest_first(parts):
+    inputs = full(parts, stamps=("SAMPLE MEAN: by hand", "SAMPLE MEAN: by hand"))
+    stamps = inputs.all_stamps()
+    assert stamps[0].startswith("SYNTHETIC")
+    assert stamps.count("SAMPLE MEAN: by hand") == 1
+    # The bare form gives way to the one with dates.
+    assert [s for s in stamps if s.upper().startswith("HINDSIGHT")] == [
+        s for s in stamps if s.startswith("HINDSIGHT PARAMETERS:")
+    ]
+
+
+def test_synthetic_is_said_exactly_when_it_is_so(parts, page, tmp_path):
+    assert "synthetic" in plain(page, "summary").lower()
+    real = written(tmp_path, full(parts, synthetic=False))
+    assert "synthetic" not in real.lower()
+
+
+def test_the_summary_claims_nothing(page):
+    words = plain(page, "summary").lower()
+    for word in ("outperform", "beats", "superior", "recommend", "you should", "alpha"):
+        assert word not in words
+    assert "not a target" in words
+    assert "5-95% band" in words
+    assert "±" in words
+    assert "unsourced" in words
+    assert (
+        5
+        <= len(
+            re.findall(r"<li>", page.split('<ul class="summary">')[1].split("</ul>")[0])
+        )
+        <= 8
+    )
+
+
+def test_distance_is_not_called_a_probability(page):
+    assert "a distance, not a probability" in page
+
+
+def test_a_gain_is_called_a_gain(parts, page):
+    jevons = parts[True][0]["jevons"]
+    assert jevons.loss < 0
+    assert f"a gain of {percent(-jevons.loss)}" in plain(page, "summary")
+    assert loss_text(jevons.loss) in plain(page, "stress")
+    assert not re.search(rf"(?:loss|loses) (?:of )?[-{MINUS}]\d", page)
+
+
+def test_no_minus_zero(page):
+    assert not re.search(rf"[-{MINUS}]0(?:\.0+)?%", page)
+    assert not re.search(rf"[-{MINUS}]0(?:\.0+)?(?![\d.])", plain(page, "walk-forward"))
+
+
+@pytest.mark.parametrize(
+    ("made", "wanted"),
+    [
+        (percent(-1e-9), "0.00%"),
+        (percent(-0.0123), f"{MINUS}1.23%"),
+        (percent(np.nan), "n/a"),
+        (percent(12.5), "1,250.00%"),
+        (signed(0.012, 1), "+1.2%"),
+        (signed(-1e-9), "0.00%"),
+        (signed(np.nan), "n/a"),
+        (loss_text(-1e-9), "0.00%"),
+        (loss_text(-0.0947), "gain 9.47%"),
+        (loss_text(0.087), "8.70%"),
+        (loss_words(-0.0947), "a gain of 9.47%"),
+        (loss_words(0.0), "a loss of 0.00%"),
+        (loss_money(-94_685.2, "USD"), "gain USD 94,685"),
+        (loss_money(-0.2, "USD"), "USD 0"),
+        (loss_money(86_957.6, "EUR"), "EUR 86,958"),
+        (number(-0.001), "0.00"),
+    ],
+)
+def test_numbers_are_worded(made, wanted):
+    assert made == wanted
+
+
+def test_the_same_inputs_give_the_same_bytes(parts, tmp_path):
+    first = write_report(tmp_path / "one.html", full(parts)).read_bytes()
+    second = write_report(tmp_path / "two.html", full(parts)).read_bytes()
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    "without",
+    [
+        ("proposal", "stress_after", "backtests", "realised", "seeds", "history"),
+        ("proposal", "stress_after"),
+        ("realised", "history"),
+        ("backtests", "seeds"),
+        ("stress_after",),
+    ],
+)
+def test_parts_may_be_missing(parts, tmp_path, without):
+    empty = {name: () if name == "backtests" else None for name in without}
+    text = written(tmp_path, full(parts, synthetic=False, **empty))
+    assert 'id="table-presets"' in text
+    assert ("picture-walk" in text) == ("backtests" not in without)
+    assert ("picture-agreement" in text) == ("realised" not in without)
+    assert ("picture-roles_after" in text) == ("proposal" not in without)
+    assert "None" not in plain(text, "summary")
+
+
+def test_a_book_of_many_holdings_is_cut_and_says_so(tmp_path):
+    names = tuple(f"N{i:02d}" for i in range(40))
+    model = replace(
+        model_of(synthetic=False),
+        assets=names,
+        mean=np.zeros(40),
+        covariance=np.eye(40) * 4e-4,
+        universe=Universe(names, role=("accelerator", "memory") * 20),
+    )
+    report = stress(
+        {k: 1 / 40 for k in names},
+        simulate(model, 500, seed=2),
+        CheapModelShock(),
+        hindsight_parameters=True,
+    )
+    text = written(tmp_path, ReportInputs(title="Many", stress=report))
+    assert "The 30 largest of 40 holdings" in text
+
+
+def test_a_rule_that_trades_nothing(parts, tmp_path):
+    now, proposal, _ = parts[False]
+    still = Proposal(proposal.labels, proposal.current, proposal.current)
+    text = written(tmp_path, ReportInputs("Still", now, proposal=still))
+    assert still.outcome.value in text
+
+
+def test_long_names_do_not_break_the_pictures(parts, tmp_path):
+    long = "A strategy with a name that nobody would ever fit beside an axis " * 3
+    inputs = full(parts, backtests=[run_of(long, 1, 0.0), run_of("b", 2, 0.0)])
+    assert "…" in written(tmp_path, inputs)
+
+
+def test_an_unwritable_folder_is_a_store_error(parts, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("here first")
+    with pytest.raises(StoreError, match="cannot write"):
+        write_report(blocked / "report.html", ReportInputs("A", parts[True][0]))
+    assert blocked.read_text() == "here first"
+
+
+def test_inputs_that_do_not_belong_together_are_refused(parts):
+    now, _, after = parts[True]
+    with pytest.raises(DataError, match="not of the same shocks"):
+        ReportInputs("A", now, stress_after=replace(after, results=after.results[:1]))
+    with pytest.raises(DataError, match="one loss per date"):
+        ReportInputs("A", now, history=(DATES, np.zeros(3)))
+    other = replace(run_of("b", 2, 0.0), dates=DATES + 1)
+    with pytest.raises(DataError, match="same dates"):
+        ReportInputs("A", now, backtests=[run_of("a", 1, 0.0), other])
+
+
+def test_seeds_without_their_columns_are_refused(parts, tmp_path):
+    inputs = ReportInputs("A", parts[True][0], seeds=pd.DataFrame({"seed": [1]}))
+    with pytest.raises(DataError, match="lacks a column"):
+        write_report(tmp_path / "r.html", inputs)

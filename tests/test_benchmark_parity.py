@@ -1,0 +1,37 @@
+"""Every candidate of the benchmark table gives our answer, at a small size."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks import run as house
+from benchmarks.cases import CASES, Case
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_all_candidates_agree(case):
+    house.compare_answers(case, case.build(**case.sizes["small"]))
+
+
+def _case(answer):
+    return Case(
+        "toy",
+        {"small": {}, "timed": {}},
+        lambda: {"ours": lambda: np.ones(3), "peer": lambda: answer},
+    )
+
+
+def test_a_wrong_answer_is_caught_before_timing():
+    with pytest.raises(AssertionError, match="peer differs"):
+        house.measure(_case(np.array([1.0, 1.0, 1.1])), "timed")
+
+
+def test_results_carry_machine_versions_and_commit(tmp_path, capsys):
+    out = tmp_path / "figures.json"
+    rows = house.run("", out, cases=[_case(np.ones(3))])
+    assert "peer" in capsys.readouterr().out
+    written = json.loads(out.read_text())
+    assert written["results"] == rows
+    assert {"processor", "python", "versions", "commit"} <= set(written["machine"])
+    assert rows[0]["ratio_to_ours"].keys() == {"peer"}

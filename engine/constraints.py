@@ -14,6 +14,9 @@ from engine.data.universe import Universe, _did_you_mean
 from engine.errors import DataError, UsageError
 from engine.shocks.moves import ShockMoves
 
+_FREE = 1e3
+"""A bound that never binds, finite so that solvers scale well."""
+
 
 @dataclass(frozen=True, slots=True)
 class StressCap:
@@ -172,7 +175,7 @@ class Constraints(Value):
             raise UsageError("two stress caps on one shock", received=names)
 
     def bounds(self, universe: Universe, current: np.ndarray, base_cash: str):
-        """(N,) lower and upper weights, cash rows included.
+        """Bounds and trading permissions, cash rows included.
 
         Parameters
         ----------
@@ -182,6 +185,13 @@ class Constraints(Value):
             Weights before trading.
         base_cash : str
             Label of base-currency cash.
+
+        Returns
+        -------
+        lower, upper : (N,) float64
+        may_buy, may_sell : (N,) bool
+            False where the list forbids it; a locked asset has no bounds, because
+            costs alone move its weight a little.
         """
         tickers = universe.tickers
         for name in (*self.no_buy, *self.no_sell, *self.locked):
@@ -200,23 +210,19 @@ class Constraints(Value):
                 "bounds are crossed",
                 received=f"{tickers[i]}: {low[i]} and {high[i]}",
             )
+        may_buy = np.array([t not in self.no_buy for t in tickers], dtype=bool)
+        may_sell = np.array([t not in self.no_sell for t in tickers], dtype=bool)
         for i, ticker in enumerate(tickers):
-            if ticker.startswith(CASH_PREFIX):
-                if ticker == base_cash:
-                    low[i], high[i] = self.cash or (
-                        max(0.0, current[i] - self.cash_band),
-                        min(1.0, current[i] + self.cash_band),
-                    )
-                else:  # foreign cash is neither built nor used without being asked
-                    low[i] = high[i] = current[i]
-                continue
-            if ticker in self.locked:
-                low[i] = high[i] = current[i]
-            if ticker in self.no_buy:
-                high[i] = min(high[i], max(current[i], low[i]))
-            if ticker in self.no_sell:
-                low[i] = max(low[i], min(current[i], high[i]))
-        return low, high
+            if ticker == base_cash:
+                low[i], high[i] = self.cash or (
+                    max(0.0, current[i] - self.cash_band),
+                    min(1.0, current[i] + self.cash_band),
+                )
+            # Foreign cash is neither built nor used without being asked for.
+            elif ticker in self.locked or ticker.startswith(CASH_PREFIX):
+                low[i], high[i] = -_FREE, _FREE
+                may_buy[i] = may_sell[i] = False
+        return low, high, may_buy, may_sell
 
 
 def _side(given: Any, tickers, default: float, name: str) -> np.ndarray:

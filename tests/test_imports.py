@@ -23,8 +23,7 @@ def run_python(code: str) -> str:
 @pytest.mark.parametrize("package", ["engine", "strategies", "backtests"])
 def test_import_of_a_package_loads_nothing_heavy(package):
     loaded = run_python(
-        f"import sys, {package}\n"
-        f"print(*[m for m in {HEAVY!r} if m in sys.modules])"
+        f"import sys, {package}\nprint(*[m for m in {HEAVY!r} if m in sys.modules])"
     )
     assert loaded == ""
 

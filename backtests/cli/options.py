@@ -242,8 +242,8 @@ class Meter:
                 total=total, delay=2.0, file=sys.stderr, leave=False, desc=title
             )
             self.total, self.title = total, title
-        self.bar.n = done
-        self.bar.refresh()
+        # update() keeps the delay and the interval; refresh() would print at once.
+        self.bar.update(done - self.bar.n)
 
     def close(self) -> None:
         """Remove the bar."""

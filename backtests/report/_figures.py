@@ -39,6 +39,7 @@ from backtests.report._style import (
     family_legend,
     finish,
     loss_axis,
+    percent_axis,
 )
 
 _MOST_BARS = 30
@@ -89,6 +90,13 @@ def presets(inputs: ReportInputs) -> Picture:
                 ha="center",
                 fontsize=9.5,
                 color=paint,
+                bbox={
+                    "facecolor": "white",
+                    "edgecolor": "none",
+                    "alpha": 0.8,
+                    "pad": 0.6,
+                },
+                zorder=3,
             )
     axis.set_yticks(range(len(results)), [brief(short_name(r.name)) for r in results])
     axis.set_ylim(len(results) - 0.45, -0.62)
@@ -322,7 +330,7 @@ def agreement(inputs: ReportInputs) -> tuple[dict[str, float], Picture] | None:
     axis.set_xlim(low, high)
     axis.set_ylim(low, high)
     for target in (axis.xaxis, axis.yaxis):
-        target.set_major_formatter(FuncFormatter(lambda v, _: percent(v, 0)))
+        percent_axis(target, 8)
     axis.set_xlabel(f"modelled move, {brief(short_name(results[0].name))}, centre")
     axis.set_ylabel(f"realised return, {day(inputs.event)}")
     axis.set_aspect("equal")
@@ -340,8 +348,8 @@ def agreement(inputs: ReportInputs) -> tuple[dict[str, float], Picture] | None:
         f"correlation {stats['rank_held']:.2f} ({held.sum()} names); all "
         f"{len(names)} names: {percent(stats['mae_all'], 1)} and "
         f"{stats['rank_all']:.2f}. Nothing in this run was tuned to the day; but the "
-        "role midpoints are unsourced judgement made after it, so agreement here is no "
-        "validation."
+        "role midpoints are unsourced judgement made after it, and one multiplier is a "
+        "fit to it, so agreement here is no validation."
     )
     picture = finish(
         figure,
@@ -435,7 +443,7 @@ def allocation(inputs: ReportInputs, by: Sequence[str], key: str) -> Picture | N
             min(0.0, now.min(), then.min()), 1.14 * max(now.max(), then.max())
         )
         axis.tick_params(axis="y", length=0)
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: percent(v, 0)))
+        percent_axis(axis.xaxis)
         axis.grid(axis="x")
         axis.set_title(f"weight by {grouping}")
     figure.legend(

@@ -143,8 +143,11 @@ class ReportInputs:
         found += walk if of != "stress" else []
         distinct = list(dict.fromkeys(found))
         # A bare "hindsight parameters" says less than the same with its dates.
-        fuller = {short_stamp(s) for s in distinct if s.upper() != short_stamp(s)}
-        kept = [s for s in distinct if s.upper() not in fuller]
+        kept = [
+            s
+            for s in distinct
+            if not any(o != s and o.upper().startswith(s.upper()) for o in distinct)
+        ]
         return tuple(sorted(kept, key=lambda s: not s.upper().startswith(_GENERATED)))
 
     def short_stamps(self, *, of: str = "report") -> tuple[str, ...]:

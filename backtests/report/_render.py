@@ -92,7 +92,7 @@ def write_report(path: str | os.PathLike, inputs: ReportInputs) -> Path:
     )
     folder = path.parent / f"{path.stem}_tables"
     written = write_atomic(path, page)
-    for name, frame in _tables.frames(inputs, list(tables.values())).items():
+    for name, frame in _tables.frames(inputs, runs, list(tables.values())).items():
         write_csv(folder / f"{name}.csv", frame)
     return written
 

@@ -19,10 +19,10 @@ from backtests.report._inputs import (
     percent,
     short_stamp,
 )
-from backtests.report._style import AFTER, EVENT, Picture, draw, finish
+from backtests.report._style import AFTER, EVENT, Picture, draw, finish, percent_axis
 from engine.errors import DataError
 
-_RUN_STYLES = (("#555555", "--"), ("#0072B2", "-"), ("#D55E00", "-"), ("#009E73", ":"))
+_RUN_STYLES = (("#555555", "--"), ("#0072B2", "-"), ("#D55E00", "-"), ("#009E73", "-."))
 _AROUND = 20
 
 
@@ -144,7 +144,7 @@ def around(inputs: ReportInputs, runs: Sequence[Run]) -> Picture | None:
         fontsize=9.5,
         color=EVENT,
     )
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda v, _: percent(v, 0)))
+    percent_axis(axis.yaxis)
     axis.set_xlabel("sessions from the event")
     axis.set_ylabel("since the close before")
     axis.grid(axis="y")
@@ -201,9 +201,10 @@ def seeds(inputs: ReportInputs, columns: Sequence[str]) -> Picture | None:
                         np.median(values), y, "|", color=paints[flag], ms=13, mew=2.2
                     )
         axis.set_title(brief(label(column)))
-        if not is_ratio(column):
-            axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: percent(v, 0)))
-        axis.xaxis.set_major_locator(MaxNLocator(4))
+        if is_ratio(column):
+            axis.xaxis.set_major_locator(MaxNLocator(4))
+        else:
+            percent_axis(axis.xaxis, 4)
         axis.grid(axis="x")
         axis.tick_params(axis="y", length=0)
     for axis in list(axes.flat)[len(shown) :]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import io
 import re
+import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from backtests.report._inputs import MINUS, brief
 
 FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "chips": ("#D55E00", ("accelerator", "foundry", "memory", "semicap")),
@@ -122,6 +125,14 @@ def loss_axis(axis: Any, which: str = "x") -> None:
     target.set_major_formatter(FuncFormatter(lambda v, _: f"{abs(100 * v):g}%"))
 
 
+def percent_axis(target: Any, ticks: int = 6) -> None:
+    """Ticks as signed percentages at round steps."""
+    target.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5, 10]))
+    target.set_major_formatter(
+        FuncFormatter(lambda v, _: f"{100 * v:.6g}%".replace("-", MINUS))
+    )
+
+
 def draw(height: float, **grid: Any) -> tuple[Figure, Any]:
     figure = Figure(figsize=(_WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -139,7 +150,7 @@ def finish(
     """Stamp a figure and turn it into a picture; ``alt`` is what a listener hears."""
     if stamps:
         figure.suptitle(
-            " · ".join(stamps),
+            textwrap.fill(" · ".join(brief(s, 34) for s in stamps), 72),
             x=0.99,
             ha="right",
             fontsize=8.5,

@@ -136,7 +136,8 @@ def _happened(inputs: ReportInputs, agreement: Mapping[str, float]) -> list[str]
         return []
     text = (
         f"On {inputs.event} the same weights had {loss_words(realised.book_loss)}; "
-        "this is information beside the model, not a target it was fitted to"
+        "this is information, not a target, though the role table was written knowing "
+        "that day"
     )
     rank = rank_words(inputs, realised.book_loss)
     if rank and rank != "not a loss":

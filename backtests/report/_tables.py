@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -322,7 +323,9 @@ def provenance(inputs: ReportInputs, runs: Sequence[Run]) -> Table:
     return Table("provenance", "", ("Item", "Value"), rows, text=(0, 1))
 
 
-def frames(inputs: ReportInputs, shown: Sequence[Table]) -> dict[str, Any]:
+def frames(
+    inputs: ReportInputs, runs: Sequence[Run], shown: Sequence[Table]
+) -> dict[str, Any]:
     """Tables for the CSV files: numbers where there are numbers, else as shown."""
     import pandas as pd
 
@@ -351,6 +354,8 @@ def frames(inputs: ReportInputs, shown: Sequence[Table]) -> dict[str, Any]:
         table = table[table["weight"] != 0]
         found[f"by_{by}"] = table.groupby(by, sort=True).sum().reset_index()
     if inputs.proposal is not None:
+        if inputs.proposal.limits:
+            found["limits"] = pd.DataFrame([asdict(c) for c in inputs.proposal.limits])
         found["trades"] = inputs.proposal.to_frame()
         found["weights"] = pd.DataFrame(
             {
@@ -359,10 +364,12 @@ def frames(inputs: ReportInputs, shown: Sequence[Table]) -> dict[str, Any]:
                 "after": inputs.proposal.target,
             }
         )
-    if inputs.backtests:
-        first = inputs.backtests[0]
-        curve = {"date": first.dates.astype(str)}
-        curve |= {r.name: r.value for r in inputs.backtests}
+    if runs:
+        found["walk_forward"] = pd.DataFrame(
+            [{"strategy": r.name} | dict(r.metrics) for r in runs]
+        )
+        curve = {"date": runs[0].dates.astype(str)}
+        curve |= {r.name: r.value for r in runs}
         found["value"] = pd.DataFrame(curve)
     if inputs.seeds is not None:
         found["seeds"] = inputs.seeds

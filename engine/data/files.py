@@ -12,8 +12,7 @@ from engine.errors import DataError, StoreError
 
 _PARQUET = (".parquet", ".pq")
 _CSV = (".csv", ".csv.gz", ".csv.xz", ".csv.bz2", ".csv.zst", ".txt", ".tsv")
-_AS_TEXT = dict.fromkeys(("ticker", "Ticker", "TICKER"), lambda text: text or None)
-"""Tickers stay as written: 005930 keeps its zeros, and NA is not a missing value."""
+_MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -53,9 +52,7 @@ def read_table(source: Any, *, what: str):
                 table = table.reset_index()
         elif path.name.lower().endswith(_CSV):
             separator = "\t" if path.suffix == ".tsv" else ","
-            table = pd.read_csv(
-                path, sep=separator, low_memory=False, converters=_AS_TEXT
-            )
+            table = _read_csv(path, separator)
         else:
             raise DataError(
                 f"{what}: unknown file type",
@@ -78,6 +75,22 @@ def read_table(source: Any, *, what: str):
     if repeated:
         raise DataError(f"{what}: duplicate column", asset=repeated[0])
     return table
+
+
+def _read_csv(path: Path, separator: str):
+    """Read a CSV with tickers as written: 005930 keeps its zeros, NA is a name."""
+    import pandas as pd
+
+    columns = pd.read_csv(path, sep=separator, nrows=0).columns
+    labels = [c for c in columns if str(c).strip().lower() == "ticker"]
+    return pd.read_csv(
+        path,
+        sep=separator,
+        low_memory=False,
+        dtype=dict.fromkeys(labels, str),
+        keep_default_na=False,
+        na_values={c: [""] if c in labels else list(_MISSING) for c in columns},
+    )
 
 
 def csv_header(path: Path) -> list[str]:

@@ -38,12 +38,26 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from engine.data._reference import standardised_panel
+from engine.data.reference_dynamics import (
+    fit_dynamics,
+    garch_variance,
+    match_market,
+    match_regime,
+)
+from engine.data.reference_judgement import (
+    DERIVED_CURRENCIES,
+    PEG_PERSISTENCE,
+    PEGS,
+    PREMIA_PA,
+    choose_currencies,
+    premia_pa,
+    rate_table,
+    rounded,
+)
 from engine.data.reference_resemblance import (
     AI_BASKET,
     log_returns,
     read_frame,
-    square_moments,
 )
 from engine.errors import DataError
 
@@ -63,40 +77,7 @@ META_COLUMNS = (
     "exposure_currency calendar session_close_utc_winter first_date last_date"
 ).split()
 
-# Judgement, all of it: written to the parameter file under that word. The realised
-# AI premium of 2016-2025 (tens of percent a year) is one draw from a distribution whose
-# mean nobody knew: planting it would make any backtest on this market a replay of the
-# rally and every hedge look foolish. At zero, leaving AI would be free and every hedge
-# would look clever. 3% a year for the basket beyond its market beta is half the
-# market's reward per unit of risk, and a small part of what was realised.
-PREMIA_PA = {"market": 0.05, "ai": 0.03, "rates": 0.01}
-PEGS = {
-    "HKD": {"anchor": "USD", "centre": 1 / 7.8, "half_width": 0.0064},
-    "DKK": {"anchor": "EUR", "centre": 1 / 7.46038, "half_width": 0.005},
-}
-PEG_PERSISTENCE = 0.98  # keeps the level well inside the band at the fitted volatility
-DERIVED_CURRENCIES = {"TWD": {"like": "KRW", "scale": 0.55, "start": 0.0304}}
-# Policy or short money-market rates in percent at the turn of each year, 2016 to 2026,
-# rounded, from general knowledge; linear in between.
-POLICY_RATES = {
-    "EUR": [-0.25, -0.35, -0.35, -0.35, -0.45, -0.5, -0.5, 1.9, 3.9, 2.9, 1.95],
-    "JPY": [0.0, -0.05, -0.05, -0.05, -0.05, -0.05, -0.05, -0.05, -0.05, 0.25, 0.7],
-    "GBP": [0.5, 0.25, 0.5, 0.75, 0.75, 0.1, 0.2, 3.4, 5.2, 4.7, 3.75],
-    "CHF": [-0.75, -0.75, -0.75, -0.75, -0.75, -0.75, -0.75, 0.95, 1.7, 0.45, 0.0],
-    "CNY": [2.3, 2.5, 2.8, 2.5, 2.3, 2.1, 2.2, 1.9, 1.8, 1.6, 1.4],
-    "HKD": [0.1, 0.6, 1.0, 2.0, 2.2, 0.2, 0.2, 4.6, 5.2, 4.3, 3.0],
-    "KRW": [1.5, 1.25, 1.5, 1.75, 1.25, 0.5, 1.0, 3.25, 3.5, 3.0, 2.5],
-    "INR": [6.75, 6.25, 6.0, 6.5, 5.15, 4.0, 4.0, 6.25, 6.5, 6.5, 5.25],
-    "AUD": [2.0, 1.5, 1.5, 1.5, 0.75, 0.1, 0.1, 3.1, 4.35, 4.35, 3.6],
-    "CAD": [0.5, 0.5, 1.0, 1.75, 1.75, 0.25, 0.25, 4.25, 5.0, 3.25, 2.25],
-    "BRL": [14.25, 13.75, 7.0, 6.5, 4.5, 2.0, 9.25, 13.75, 11.75, 12.25, 15.0],
-    "MXN": [3.25, 5.75, 7.25, 8.25, 7.25, 4.25, 5.5, 10.5, 11.25, 10.0, 7.0],
-    "DKK": [-0.6, -0.6, -0.6, -0.6, -0.7, -0.55, -0.55, 1.75, 3.6, 2.6, 1.6],
-    "TWD": [1.625, 1.375, 1.375, 1.375, 1.375, 1.125, 1.125, 1.75, 1.875, 2.0, 2.0],
-}
 SMALLEST_LOADING = 0.004  # smaller ones are stored as zero
-LARGEST_POWER = 1.0  # beyond it one crisis decides a decade's volatility
-DEGREES = (3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 9.0, 12.0, 30.0)
 
 
 class Panel(NamedTuple):
@@ -271,150 +252,6 @@ def factor_scores(Z: np.ndarray, B: np.ndarray) -> np.ndarray:
     return scores
 
 
-def garch_variance(
-    Y: np.ndarray, alpha: np.ndarray, gamma: np.ndarray, beta: np.ndarray
-) -> np.ndarray:
-    """Conditional variances (T, M) of unit-variance Y (T, M); NaN leaves h as is."""
-    omega = 1.0 - alpha - 0.5 * gamma - beta
-    h = np.ones_like(Y)
-    for t in range(1, len(Y)):
-        y2 = Y[t - 1] ** 2
-        step = omega + (alpha + gamma * (Y[t - 1] < 0)) * y2 + beta * h[t - 1]
-        h[t] = np.where(np.isfinite(y2), step, h[t - 1])
-    return h
-
-
-def t_log_likelihood(Y: np.ndarray, h: np.ndarray, nu: float) -> np.ndarray:
-    """Mean log-likelihood (M,) of Student-t innovations scaled to unit variance."""
-    norm = math.lgamma((nu + 1) / 2) - math.lgamma(nu / 2)
-    norm -= 0.5 * math.log(math.pi * (nu - 2))
-    terms = norm - 0.5 * np.log(h) - (nu + 1) / 2 * np.log1p(Y**2 / h / (nu - 2))
-    return np.nanmean(terms, axis=0)
-
-
-def match_market(x: np.ndarray, *, nats: float = 6.0, paths: int = 48) -> np.ndarray:
-    """Alpha, gamma, beta, nu and a zero power for the market factor x (T,).
-
-    The likelihood is nearly flat along a ridge on which crises differ a great deal.
-    Among the grid points within ``nats`` of the best, take the one whose simulated
-    kurtosis and autocorrelations of squares (medians over paths) lie nearest to those
-    observed, in units of roughly one sampling error each.
-    """
-    X, ones, found = x[:, None], np.ones(1), []
-    alphas, gammas = (0.01, 0.04, 0.08, 0.12), (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
-    for alpha, gamma in itertools.product(alphas, gammas):
-        for total in (0.9, 0.93, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99):
-            beta = total - alpha - gamma / 2
-            if beta < 0:
-                continue
-            h = garch_variance(X, alpha * ones, gamma * ones, beta * ones)
-            for nu in DEGREES[4:-1]:
-                value = float(t_log_likelihood(X, h, nu)[0]) * x.size
-                found.append((value, alpha, gamma, beta, nu))
-    table = np.array(found)
-    table = table[table[:, 0] > table[:, 0].max() - nats]
-    rng = np.random.Generator(np.random.Philox(key=0))
-    normal = rng.standard_normal((x.size, 1, paths))
-    nu = table[:, 4, None]
-    draws = normal * np.sqrt(
-        (nu - 2) / (2 * rng.standard_gamma(nu / 2, (x.size, len(table), paths)))
-    )
-    alpha, gamma, beta = (table[:, k, None] for k in (1, 2, 3))
-    omega, h = 1.0 - alpha - gamma / 2 - beta, np.ones((len(table), paths))
-    for t in range(x.size):
-        draws[t] *= np.sqrt(h)
-        h = omega + (alpha + gamma * (draws[t] < 0)) * draws[t] ** 2 + beta * h
-    simulated = np.median(square_moments(draws), axis=2).T
-    scale = np.array([0.25, 0.1, 0.1, 0.05])
-    gap = (((simulated - square_moments(X)[:, 0]) / scale) ** 2).sum(axis=1)
-    return np.append(table[gap.argmin(), 1:], 0.0)
-
-
-def match_regime(par: dict[str, Any], real: np.ndarray, *, seeds: int = 6) -> float:
-    """Scale every regime power in ``par`` so that the median kurtosis is matched.
-
-    The power of one noisy series on an estimated variance is biased towards zero, and
-    an asset adds many series up: without this step, crises hit the market alone.
-    ``real`` (N,) are excess kurtoses outside the event. Returns the factor chosen.
-    """
-    powers = [
-        (rows, [row[4] for row in rows])
-        for rows in (
-            par["factors"]["dynamics"][1:],
-            par["anchor_block"]["dynamics"],
-            par["early_block"]["factor_dynamics"],
-            par["early_block"]["dynamics"],
-        )
-    ]
-
-    def apply(scale: float) -> None:
-        for rows, original in powers:
-            for row, power in zip(rows, original, strict=True):
-                row[4] = round(min(power * scale, LARGEST_POWER), 4)
-
-    scales = np.arange(1.0, 2.26, 0.25)
-    gaps = []
-    for scale in scales:
-        apply(float(scale))
-        made = [
-            np.median(standardised_panel(par, seed).kurt()) for seed in range(seeds)
-        ]
-        gaps.append(abs(np.log(np.median(made) / np.median(real))))
-    best = float(scales[np.argmin(gaps)])
-    apply(best)
-    return best
-
-
-def regime_powers(X: np.ndarray, regime: np.ndarray) -> np.ndarray:
-    """Power (M,) of the market variance (T,) in the variance of each column of X.
-
-    Gaussian quasi-likelihood: a Student-t one would discount the few crisis days that
-    say how far all volatilities rise together.
-    """
-    powers = np.arange(0.0, 1.51, 0.1)
-    table = []
-    for power in powers:
-        scale = np.where(np.isfinite(X), (regime**power)[:, None], np.nan)
-        level = np.nanmean(X**2 / scale, axis=0)
-        table.append(-np.nanmean(np.log(scale), axis=0) - np.log(level))
-    return powers[np.argmax(table, axis=0)]
-
-
-def fit_dynamics(X: np.ndarray, regime: np.ndarray) -> np.ndarray:
-    """Alpha, gamma, beta, nu and the regime power of each column, by grid search.
-
-    Parameters
-    ----------
-    X : (T, M) float64
-        Standardised series; NaN where absent.
-    regime : (T,) float64
-        The market's conditional variance, mean one.
-
-    Returns
-    -------
-    (M, 5) float64
-        Gamma is zero: volatility answers falls of the market, not of a residual.
-    """
-    alphas = (0.01, 0.02, 0.04, 0.06, 0.08, 0.11, 0.15, 0.2)
-    persistences = (0.6, 0.8, 0.9, 0.94, 0.96, 0.97, 0.98, 0.985, 0.99)
-    best = np.full(X.shape[1], -np.inf)
-    chosen = np.zeros((X.shape[1], 5))
-    chosen[:, 4] = regime_powers(X, regime)
-    Y = X / np.sqrt(regime[:, None] ** chosen[:, 4])
-    Y = Y / np.sqrt(np.nanmean(Y**2, axis=0))
-    ones = np.ones(X.shape[1])
-    for alpha, total in itertools.product(alphas, persistences):
-        h = garch_variance(Y, alpha * ones, 0.0 * ones, (total - alpha) * ones)
-        value = t_log_likelihood(Y, h, 5.0)
-        better = value > best
-        best = np.where(better, value, best)
-        chosen[better, :3] = (alpha, 0.0, total - alpha)
-    h = garch_variance(Y, *chosen[:, :3].T)
-    table = np.array([t_log_likelihood(Y, h, nu) for nu in DEGREES])
-    chosen[:, 3] = np.array(DEGREES)[table.argmax(axis=0)]
-    return chosen
-
-
 def planted_dates(
     open_dates: dict[str, pd.DatetimeIndex], anchor: str, event: pd.Timestamp
 ) -> dict[str, list[pd.Timestamp]]:
@@ -458,52 +295,9 @@ def pairwise_correlation(Z: np.ndarray, least: int = 60) -> np.ndarray:
     return pd.DataFrame(Z).corr(min_periods=least).to_numpy()
 
 
-def rounded(values: np.ndarray, digits: int = 5, floor: float = 0.0) -> list[Any]:
-    """Nested lists rounded to ``digits`` decimals, values below ``floor`` set to 0."""
-    array = np.round(np.where(np.abs(values) < floor, 0.0, values), digits)
-    return (array + 0.0).tolist()
-
-
 def significant(value: float, digits: int = 6) -> float:
     """Round one number to significant digits."""
     return float(f"{value:.{digits}g}")
-
-
-def rate_table(rates: pd.Series, currencies: Sequence[str]) -> dict[str, Any]:
-    """Cash-rate knots per currency: USD fitted (quarterly means), others judgement."""
-    quarterly = rates.resample("QS").mean() + 0.0
-    middle = [(d + pd.Timedelta(days=45)).date().isoformat() for d in quarterly.index]
-    table: dict[str, Any] = {
-        "USD": {"dates": middle, "values": rounded(quarterly.to_numpy())}
-    }
-    for currency in currencies:
-        if currency in POLICY_RATES:
-            values = [round(x / 100, 6) for x in POLICY_RATES[currency]]
-            dates = [f"{2016 + k}-01-01" for k in range(len(values))]
-            table[currency] = {"dates": dates, "values": values}
-    return table
-
-
-def choose_currencies(
-    meta: pd.DataFrame, fx: pd.DataFrame
-) -> tuple[set[str], list[str]]:
-    """Name the currencies the assets need, and those of them to fit from ``fx``.
-
-    The second list also holds what a peg or a derived currency leans on.
-    """
-    wanted = set(meta["quote_currency"]) | set(meta["exposure_currency"])
-    leans = {v["like"] for k, v in DERIVED_CURRENCIES.items() if k in wanted}
-    leans |= {str(v["anchor"]) for k, v in PEGS.items() if k in wanted}
-    currencies = sorted((wanted | leans) & set(fx.columns)) or sorted(fx.columns)
-    derived = {k for k, v in DERIVED_CURRENCIES.items() if v["like"] in currencies}
-    for currency in sorted(set(meta["quote_currency"]) - {"USD"}):
-        if currency not in {*currencies, *derived} or currency not in POLICY_RATES:
-            raise DataError(
-                f"prices quoted in {currency} cannot be valued: the FX file holds "
-                f"{', '.join(fx.columns)} and cash rates exist for "
-                f"{', '.join(POLICY_RATES)}; add the series or drop its tickers"
-            )
-    return wanted, currencies
 
 
 def fit_anchor(
@@ -731,26 +525,6 @@ def event_moves(
             }
             for date in on
         }
-    return out
-
-
-def premia_pa(
-    loadings: np.ndarray,
-    sd: np.ndarray,
-    names: list[str],
-    earners: dict[str, list[int]],
-) -> np.ndarray:
-    """Price market beta, AI exposure and duration: expected excess return (N,) a year.
-
-    ``earners`` names, per factor, the rows of loadings (N, K) whose equal-weight
-    portfolio earns exactly that premium on that factor.
-    """
-    exposure = loadings * sd[:, None]
-    out = np.zeros(sd.size)
-    for name, premium in PREMIA_PA.items():
-        if name in names and name in earners:
-            on_factor = exposure[:, names.index(name)]
-            out += premium * on_factor / on_factor[earners[name]].mean()
     return out
 
 

@@ -127,9 +127,7 @@ class Universe(Value):
                 code
                 if not code or (name == "exposure_currency" and code == "MULTI")
                 else check_currency(code, asset=ticker)
-                for ticker, code in zip(
-                    self.tickers, getattr(self, name), strict=True
-                )
+                for ticker, code in zip(self.tickers, getattr(self, name), strict=True)
             )
             put(self, name, codes)
         share = self.ai_share if self.ai_share.size else np.full((n, 3), np.nan)

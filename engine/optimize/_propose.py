@@ -112,13 +112,17 @@ def propose(
         dtype=bool,
     )
     tax = _tax(portfolio, scenarios, unit_price, foreign, market)
-    lower, upper = constraints.bounds(scenarios.universe, current, base_cash)
+    lower, upper, may_buy, may_sell = constraints.bounds(
+        scenarios.universe, current, base_cash
+    )
     setup = Setup(
         assets=scenarios.assets,
         current=current,
         benchmark=current if benchmark is None else scenarios.align(benchmark),
         lower=lower,
         upper=upper,
+        may_buy=may_buy,
+        may_sell=may_sell,
         rates=costs.rates(scenarios.assets, foreign=foreign),
         tax=tax,
         risk_root=_risk_root(scenarios),

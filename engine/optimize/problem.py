@@ -22,6 +22,10 @@ from engine.optimize.solve import Solved, solve
 from engine.risk import tail_weights, value_at_risk
 from engine.scenarios import ScenarioSet
 
+PERMISSIONS = "no-buy, no-sell and locked"
+_LEAST_LEFT = 0.5
+"""Limits are shares of what is left after costs, so an empty book would meet them all;
+no real trade costs half the book."""
 OBJECTIVES = ("cost_and_active_risk", "minimum_cost", "minimum_variance")
 _CUT_TOLERANCE = 1e-7
 _QUANTILE_TOLERANCE = 1e-5
@@ -87,6 +91,8 @@ class Setup:
     benchmark: Vector
     lower: Vector
     upper: Vector
+    may_buy: np.ndarray
+    may_sell: np.ndarray
     rates: Vector
     tax: Vector
     risk_root: Matrix
@@ -149,6 +155,8 @@ def limits_of(setup: Setup) -> list[str]:
     if setup.tracking_error is not None:
         names.append("tracking error")
     names += [name for name, *_ in setup.groups]
+    if not (setup.may_buy.all() and setup.may_sell.all()):
+        names.append(PERMISSIONS)
     return [*names, "lower bounds", "upper bounds"]
 
 
@@ -260,7 +268,12 @@ class _Program:
             return self.slack[name]
 
         cost = setup.rates @ (b + s) + setup.tax @ s
-        constraints = [w - setup.current == b - s, cp.sum(w) == nav, nav == 1.0 - cost]
+        constraints = [
+            w - setup.current == b - s,
+            cp.sum(w) == nav,
+            nav == 1.0 - cost,
+            nav >= _LEAST_LEFT,
+        ]
         for m in measures:
             extra = room(m.name)
             planes = [cp.Parameter(n) for _ in m.cuts]
@@ -291,6 +304,15 @@ class _Program:
             self.named["lower bounds"] = [setup.lower * nav - w <= room("lower bounds")]
         if keep("upper bounds"):
             self.named["upper bounds"] = [w <= setup.upper * nav + room("upper bounds")]
+        barred_buys = np.flatnonzero(~setup.may_buy)
+        barred_sales = np.flatnonzero(~setup.may_sell)
+        if keep(PERMISSIONS) and (barred_buys.size or barred_sales.size):
+            extra = room(PERMISSIONS)
+            self.named[PERMISSIONS] = [
+                cp.sum(side[rows]) <= extra
+                for side, rows in ((b, barred_buys), (s, barred_sales))
+                if rows.size
+            ]
         constraints += [c for group in self.named.values() for c in group]
         self.linear = not conic
         if elastic:

@@ -63,9 +63,7 @@ def solve(problem: Any, *, linear: bool) -> Solved:
         if status not in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
             path.append(f"{solver}: {status}")
             continue
-        residual = max(
-            (float(np.max(c.violation())) for c in problem.constraints), default=0.0
-        )
+        residual = float(np.max([np.max(c.violation()) for c in problem.constraints]))
         path.append(f"{solver}: {status}, largest violation {residual:.1e}")
         if residual <= _RESIDUAL:
             return Solved(True, float(problem.value), tuple(path))

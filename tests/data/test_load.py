@@ -321,7 +321,7 @@ BAD_FILES = {
     "time zone": (HEAD + "2024-01-02T00:00:00Z,1,2\n", "dates carry a time zone"),
     "zone of New York": (
         HEAD + "2024-01-02T00:00:00-05:00,1,2\n2024-07-02T00:00:00-04:00,1,2\n",
-        "prices.csv: dates carry a time zone; received .2024-01-02T00",
+        "prices.csv: dates carry a time zone; received '2024-01-02T00",
     ),
     "tidy without prices": (
         "date,ticker\n2024-01-02,AAA\n",
@@ -444,9 +444,7 @@ def test_a_late_listing_cuts_no_rows():
 
 # Exchange rates ---------------------------------------------------------------
 
-FX = pd.DataFrame(
-    {"date": DATES, "EUR": [1.10, 1.11, 1.12, 1.13], "JPY": [0.0070] * 4}
-)
+FX = pd.DataFrame({"date": DATES, "EUR": [1.10, 1.11, 1.12, 1.13], "JPY": [0.0070] * 4})
 LOCAL = {"AAA": "JPY", "BBB": "USD"}
 
 

@@ -41,7 +41,7 @@ def frozen_array(
     """
     try:
         if isinstance(values, np.ma.MaskedArray):  # what lies under a mask is a gap
-            values = values.astype(np.float64).filled(np.nan)
+            values = np.ma.filled(values.astype(np.float64), np.nan)
         array = np.asarray(values)
         if dtype is np.float64 and array.dtype.kind not in "fiub":
             raise TypeError(f"holds {array.dtype} values")

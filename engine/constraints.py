@@ -12,6 +12,7 @@ from engine._base import Value
 from engine.data.portfolio import CASH_PREFIX
 from engine.data.universe import Universe, _did_you_mean
 from engine.errors import DataError, UsageError
+from engine.risk._measures import check_level
 from engine.shocks.moves import ShockMoves
 
 _FREE = 1e3
@@ -164,6 +165,19 @@ class Constraints(Value):
                 raise UsageError(f"{name} must not be negative", received=value)
         if not 0.0 <= self.cash_band <= 1.0:
             raise UsageError("cash_band lies in [0, 1]", received=self.cash_band)
+        if self.cash is not None:
+            low, high = self.cash
+            if not -1.0 <= low <= high <= 1.0:
+                raise UsageError(
+                    "cash limits are crossed or not numbers",
+                    received=f"{low} and {high}",
+                    expected="fractions of net asset value, the lower first",
+                )
+        if not self.minimum_trade >= 0:
+            raise UsageError(
+                "minimum_trade must not be negative", received=self.minimum_trade
+            )
+        check_level(self.es_level)
         for group in self.groups:
             if not group.lower <= group.upper:
                 raise UsageError(

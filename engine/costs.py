@@ -20,6 +20,13 @@ from engine.errors import DataError
 _BPS = 1e-4
 
 
+def _number(value: Any, name: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise DataError(f"{name} must be a number", received=repr(value)) from None
+
+
 def _by_ticker(values: float | Mapping[str, float], tickers, name: str) -> np.ndarray:
     """(N,) of a scalar or a mapping with a ``default`` entry; cash costs nothing."""
     if isinstance(values, Mapping):
@@ -33,15 +40,17 @@ def _by_ticker(values: float | Mapping[str, float], tickers, name: str) -> np.nd
                     asset=ticker,
                     fix="Add it, or an entry 'default'.",
                 )
-            rows.append(value or 0.0)
+            rows.append(_number(value or 0.0, name))
         result = np.array(rows, dtype=np.float64)
     else:
-        result = np.full(len(tickers), float(values))
+        result = np.full(len(tickers), _number(values, name))
     bad = ~(np.isfinite(result) & (result >= 0))
     if bad.any():
         i = int(np.argmax(bad))
         raise DataError(
-            f"{name} must not be negative", asset=tickers[i], received=result[i]
+            f"{name} must not be negative",
+            asset=tickers[i] if isinstance(values, Mapping) else None,
+            received=result[i],
         )
     cash = np.array([t.startswith(CASH_PREFIX) for t in tickers], dtype=bool)
     result[cash] = 0.0
@@ -81,7 +90,7 @@ class Costs(Value):
             else:
                 _by_ticker(values, ["?"], name)
         for name in ("fx_bps", "minimum_commission"):
-            value = getattr(self, name)
+            value = _number(getattr(self, name), name)
             if not (np.isfinite(value) and value >= 0):
                 raise DataError(f"{name} must not be negative", received=value)
 

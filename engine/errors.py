@@ -9,7 +9,11 @@ from __future__ import annotations
 
 def _date_text(date: object) -> str:
     text = str(date)
-    return text.removesuffix(" 00:00:00").removesuffix("T00:00:00.000000000")
+    return (
+        text.removesuffix(" 00:00:00")
+        .removesuffix("T00:00:00.000000000")
+        .removesuffix("T00:00")
+    )
 
 
 class BallastError(Exception):

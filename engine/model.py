@@ -67,6 +67,8 @@ class ReturnModel(Value):
         Labels of the assets, in order.
     base_currency, as_of, window, frequency, estimator, data_hash
         How and on what it was estimated.
+    sessions : int
+        Sessions in one period: 1, or 5 for weekly returns.
     synthetic, hindsight_parameters : bool
         Stamps that travel to every output.
     """
@@ -86,6 +88,7 @@ class ReturnModel(Value):
     frequency: str = "daily"
     estimator: str = ""
     data_hash: str = ""
+    sessions: int = 1
     synthetic: bool = False
     hindsight_parameters: bool = False
     notes: tuple[str, ...] = field(default_factory=tuple)
@@ -276,6 +279,7 @@ def fit(
         frequency=frequency,
         estimator=estimator,
         data_hash=panel.content_hash,
+        sessions=returns.sessions if frequency == "weekly" else 1,
         synthetic=panel.synthetic,
         hindsight_parameters=hindsight,
         notes=tuple(notes),

@@ -39,8 +39,9 @@ def simulate(
     model : ReturnModel
     n_scenarios : int
     horizon : int, default 21
-        Sessions of the model's period. Log returns of successive periods are
-        independent; their sum is drawn at once (exactly) unless ``paths``.
+        Sessions; a whole number of the model's periods (5 sessions when weekly). Log
+        returns of successive periods are independent; their sum is drawn at once
+        (exactly) unless ``paths``.
     distribution : {"gaussian", "student_t"}, optional
         Default: Student-t where the model's ``tail_dof`` is finite. One-period
         returns are then multivariate t with that covariance; over the horizon the sum
@@ -65,11 +66,23 @@ def simulate(
         The covariance is not positive semi-definite, the scenarios would not fit in
         memory, or a simple-return model loses more than everything.
     """
+    for number in (n_scenarios, horizon):
+        if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
+            raise UsageError(
+                "n_scenarios and horizon are whole numbers", received=repr(number)
+            )
     if n_scenarios < 1 or horizon < 1:
         raise UsageError(
             "at least one scenario over at least one session",
             received=f"{n_scenarios} x {horizon}",
         )
+    sessions, left = horizon, horizon % model.sessions
+    if left:
+        raise UsageError(
+            f"the horizon is no whole number of the model's {model.sessions} sessions",
+            received=horizon,
+        )
+    horizon = sessions // model.sessions
     if distribution is None:
         distribution = "gaussian" if np.isinf(model.tail_dof) else "student_t"
     if distribution not in DISTRIBUTIONS:
@@ -121,10 +134,10 @@ def simulate(
         assets=assets,
         returns=returns,
         p=np.full(n_scenarios, 1.0 / n_scenarios),
-        horizon=horizon,
+        horizon=sessions,
         universe=model.universe.select(assets),
         base_currency=model.base_currency,
-        periods_per_year=model.periods_per_year,
+        periods_per_year=model.periods_per_year * model.sessions,
         model=model,
         paths=all_paths,
         seed=int(seed),

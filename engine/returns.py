@@ -21,6 +21,8 @@ from engine.errors import DataError, UsageError
 
 Frequency = Literal["daily", "weekly", "synchronised"]
 OVERLAP = 5
+STALE_AFTER = 10
+"""Sessions without a price after which an asset cannot be modelled as of today."""
 
 
 class Returns(NamedTuple):
@@ -95,6 +97,7 @@ def compute(
     prices = panel.base_prices()
     if extra_prices is not None:
         prices = np.column_stack([prices, extra_prices])
+    _check_recent(panel, prices)
     step = 1 if frequency == "daily" else OVERLAP
     wanted = None if window is None else window * (step if frequency == "weekly" else 1)
     if frequency == "daily":
@@ -127,6 +130,23 @@ def _last_known(prices: Matrix) -> Matrix:
     rows = np.where(np.isfinite(prices), np.arange(prices.shape[0])[:, None], 0)
     rows = np.maximum.accumulate(rows, axis=0)
     return prices[rows, np.arange(prices.shape[1])]
+
+
+def _check_recent(panel: PricePanel, prices: Matrix) -> None:
+    """Refuse an asset without a recent price: it would end the window for all."""
+    last = len(prices) - 1 - np.argmax(np.isfinite(prices)[::-1], axis=0)
+    ever = np.isfinite(prices).any(axis=0)
+    stale = ever & (len(prices) - 1 - last > STALE_AFTER)
+    if stale.any():
+        i = int(np.argmax(stale))
+        name = panel.tickers[i] if i < len(panel.tickers) else "an exchange rate"
+        raise DataError(
+            "no recent price: halted or delisted",
+            asset=name,
+            date=panel.dates[-1],
+            received=f"last price on {panel.dates[last[i]]}",
+            fix="Leave the asset out.",
+        )
 
 
 def _start_row(prices: Matrix) -> int:

@@ -39,7 +39,9 @@ class ScenarioSet(Value):
         What the scenarios were drawn from.
     paths : (S, H, N) float64 or None
         Cumulative simple returns after each session, where asked for.
-    seed, distribution, periods_per_year, base_currency, notes
+    periods_per_year : float
+        Sessions per year.
+    seed, distribution, base_currency, notes
         Provenance.
     """
 
@@ -180,15 +182,21 @@ class ScenarioSet(Value):
             paths=None if self.paths is None else self.paths[rows],
         )
 
-    def reweight(self, p: Any) -> tuple[ScenarioSet, float]:
-        """Return the same outcomes under other probabilities, and the effective number.
+    def reweight(self, p: Any) -> ScenarioSet:
+        """Return the same outcomes under other probabilities (see `effective_number`).
 
-        The effective number of scenarios is ``exp(-sum q ln q)`` (Meucci 2008).
+        Parameters
+        ----------
+        p : (S,) array_like
+            Non-negative, sum one.
         """
-        q = np.asarray(p, dtype=np.float64)
-        result = replace(self, p=q)
-        positive = q[q > 0]
-        return result, float(np.exp(-(positive * np.log(positive)).sum()))
+        return replace(self, p=p)
+
+    @property
+    def effective_number(self) -> float:
+        """Effective number of scenarios, ``exp(-sum p ln p)`` (Meucci 2008)."""
+        positive = self.p[self.p > 0]
+        return float(np.exp(-(positive * np.log(positive)).sum()))
 
     def reduce(self, n: int) -> ScenarioSet:
         """Keep the first ``n`` scenarios of each leg: draws are exchangeable."""

@@ -14,7 +14,7 @@ from engine import (
     ScenarioSet,
     Universe,
 )
-from engine import errors as E
+from engine import errors
 from engine._base import check_labels, frozen_array
 
 DATES = np.arange("2024-01-01", "2024-01-05", dtype="datetime64[D]")
@@ -151,14 +151,14 @@ def test_panel_slices_share_memory_and_stay_frozen():
     ],
 )
 def test_what_cannot_be_a_number_array_is_refused(values, options, words):
-    with pytest.raises(E.DataError) as caught:
+    with pytest.raises(errors.DataError) as caught:
         frozen_array(values, name="x", **options)
     assert words in str(caught.value)
 
 
 def test_a_masked_value_is_a_gap_and_not_its_hidden_number():
     masked = np.ma.array([1.0, 777.0], mask=[False, True])
-    with pytest.raises(E.DataError, match="non-finite"):
+    with pytest.raises(errors.DataError, match="non-finite"):
         frozen_array(masked, name="x", ndim=1)
     gap = frozen_array(masked, name="x", ndim=1, finite=False)
     assert gap[0] == 1.0 and np.isnan(gap[1])
@@ -166,23 +166,23 @@ def test_a_masked_value_is_a_gap_and_not_its_hidden_number():
 
 def test_labels_must_be_distinct_texts():
     assert check_labels(["A", "B"], name="x") == ("A", "B")
-    with pytest.raises(E.DataError, match="duplicate asset in x; at asset A"):
+    with pytest.raises(errors.DataError, match="duplicate asset in x; at asset A"):
         check_labels(["A", "B", "A"], name="x")
     for bad in ([""], ["  "], [None], [1], [float("nan")]):
-        with pytest.raises(E.DataError, match="empty or non-text label"):
+        with pytest.raises(errors.DataError, match="empty or non-text label"):
             check_labels(bad, name="x")
-    with pytest.raises(E.DataError, match="must be a list of labels"):
+    with pytest.raises(errors.DataError, match="must be a list of labels"):
         check_labels("NVDA", name="x")
 
 
 KINDS = {
-    E.DataError: ValueError,
-    E.UsageError: ValueError,
-    E.ModelError: ValueError,
-    E.InfeasibleError: ValueError,
-    E.SolverError: RuntimeError,
-    E.LookAheadError: RuntimeError,
-    E.StoreError: OSError,
+    errors.DataError: ValueError,
+    errors.UsageError: ValueError,
+    errors.ModelError: ValueError,
+    errors.InfeasibleError: ValueError,
+    errors.SolverError: RuntimeError,
+    errors.LookAheadError: RuntimeError,
+    errors.StoreError: OSError,
 }
 
 
@@ -190,17 +190,17 @@ KINDS = {
 def test_each_error_is_also_the_fitting_builtin(kind, builtin):
     with pytest.raises(builtin) as caught:
         raise kind("wrong", asset="NVDA")
-    assert isinstance(caught.value, E.BallastError)
+    assert isinstance(caught.value, errors.BallastError)
     assert str(caught.value) == "wrong; at asset NVDA"
 
 
 def test_no_error_class_is_left_out_of_the_table():
     made = {
         v
-        for v in vars(E).values()
-        if isinstance(v, type) and issubclass(v, E.BallastError)
+        for v in vars(errors).values()
+        if isinstance(v, type) and issubclass(v, errors.BallastError)
     }
-    assert made == {E.BallastError, *KINDS}
+    assert made == {errors.BallastError, *KINDS}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -225,7 +225,7 @@ def test_errors_cross_process_borders_whole(kind):
 
 
 def test_an_infeasible_error_keeps_its_conflict_when_pickled():
-    error = E.InfeasibleError("no", conflict=("a", "b"), relaxation=("raise a",))
+    error = errors.InfeasibleError("no", conflict=("a", "b"), relaxation=("raise a",))
     again = pickle.loads(pickle.dumps(error))
     assert again.conflict == ("a", "b")
     assert again.relaxation == ("raise a",)
@@ -240,4 +240,4 @@ def test_an_infeasible_error_keeps_its_conflict_when_pickled():
     ],
 )
 def test_dates_in_messages_are_plain(date):
-    assert str(E.DataError("x", date=date)) == "x; at date 2025-01-27"
+    assert str(errors.DataError("x", date=date)) == "x; at date 2025-01-27"

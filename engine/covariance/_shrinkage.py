@@ -86,6 +86,16 @@ def _clip(value: float) -> float:
     return float(min(1.0, max(0.0, value)))
 
 
+def _intensity(numerator: float, gamma: float, S: np.ndarray, T: int) -> float:
+    """``kappa / T`` clipped; one where target and sample differ by rounding only.
+
+    With two assets the constant-correlation target is the sample itself.
+    """
+    if gamma <= 1e-26 * float((S * S).sum()):
+        return 1.0
+    return _clip(numerator / gamma / T)
+
+
 def _identity(Y: np.ndarray, S: np.ndarray) -> tuple[np.ndarray, float]:
     """Target mu I; b^2 and d^2 of Ledoit-Wolf 2004a, lemma 3.2-3.4."""
     T, N = Y.shape
@@ -126,7 +136,7 @@ def _constant_correlation(
         (theta * np.outer(1.0 / sigma, sigma)).sum()
     )
     gamma = float(((F - S) ** 2).sum())
-    return F, 1.0 if gamma <= 0 else _clip((pi - rho_hat) / gamma / T)
+    return F, _intensity(pi - rho_hat, gamma, S, T)
 
 
 def _single_index(Y: np.ndarray, S: np.ndarray) -> tuple[np.ndarray, float]:
@@ -151,4 +161,4 @@ def _single_index(Y: np.ndarray, S: np.ndarray) -> tuple[np.ndarray, float]:
     second = (v3 * np.outer(s_im, s_im)).sum() - (np.diagonal(v3) * s_im**2).sum()
     rho_hat = pi_diagonal + float(2.0 * first / s_mm - second / s_mm**2)
     gamma = float(((F - S) ** 2).sum())
-    return F, 1.0 if gamma <= 0 else _clip((pi - rho_hat) / gamma / T)
+    return F, _intensity(pi - rho_hat, gamma, S, T)

@@ -405,6 +405,11 @@ def _mask_later_closes(panel: PricePanel, moment: np.datetime64) -> PricePanel:
             close_utc(venue, tail) if venue else tail + np.timedelta64(1, "D")
         ).astype("datetime64[m]")
         hidden[np.ix_(closes > moment, columns)] = True
+    unseen = hidden.all(axis=1)
+    if unseen.any():  # rows with nothing to show go first, so that memory stays shared
+        keep = int(np.argmax(unseen))
+        panel = panel._rows(0, rows + keep)
+        prices, tail, hidden = panel.prices, tail[:keep], hidden[:keep]
     changes: dict[str, Any] = {}
     if hidden.any():
         prices = prices.copy()
@@ -430,8 +435,4 @@ def _mask_later_closes(panel: PricePanel, moment: np.datetime64) -> PricePanel:
             changes[name] = values
     for array in changes.values():
         array.setflags(write=False)
-    if hidden.all(axis=1).any():
-        keep = rows + int(np.argmax(hidden.all(axis=1)))
-        masked = panel._rows(0, panel.dates.size, **changes)
-        return masked._rows(0, keep)
     return panel._rows(0, panel.dates.size, **changes)

@@ -192,6 +192,15 @@ class Universe(Value):
             self.role[i] if i >= 0 else ("none" if t.startswith("CASH:") else "unknown")
             for i, t in zip(rows, wanted, strict=True)
         )
+        for name in ("quote_currency", "exposure_currency"):  # cash names its own
+            columns[name] = tuple(
+                t.removeprefix("CASH:") if i < 0 and t.startswith("CASH:") else c
+                for i, t, c in zip(rows, wanted, columns[name], strict=True)
+            )
+        columns["asset_class"] = tuple(
+            "cash" if i < 0 and t.startswith("CASH:") else c
+            for i, t, c in zip(rows, wanted, columns["asset_class"], strict=True)
+        )
         padded = np.array(rows)
         share = np.vstack([self.ai_share, np.full((1, 3), np.nan)])[padded]
         nat = np.array(["NaT"], "datetime64[D]")

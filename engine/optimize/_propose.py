@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -155,6 +156,7 @@ def propose(
         )
 
     tighten: dict[str, float] = {}
+    target = setup
     solution = optimise(setup)
     path = list(solution.solved.path)
     if not solution.solved.feasible:
@@ -163,16 +165,23 @@ def propose(
     for _ in range(_REPAIRS):
         orders = kept[1]
         broken = {
-            m.name: m.value(orders.weights) - m.bound
-            for m in setup.measures
-            if m.value(orders.weights) > m.bound + _SATISFIED
+            c.name: abs(c.after - c.limit)
+            for c in _checks(setup, orders.weights, {})
+            if not c.satisfied and "tightest" not in c.name
         }
+        cash = float(orders.weights[cash_row])
+        over, under = cash - setup.upper[cash_row], setup.lower[cash_row] - cash
+        if max(over, under) > _SATISFIED:
+            broken["cash"] = max(over, under)
+            target = _shifted_cash(target, cash_row, under if under > 0 else -over)
         if not broken:
             break
         for name, excess in broken.items():
-            tighten[name] = tighten.get(name, 0.0) + 1.2 * excess + 1e-7
+            # At least doubled, so that trades below the smallest one come to be made.
+            so_far = tighten.get(name, 0.0)
+            tighten[name] = max(2.0 * so_far, so_far + 1.2 * excess) + 1e-7
         path.append("tightened for rounding and costs: " + ", ".join(broken))
-        again = optimise(setup, tighten=tighten)
+        again = optimise(target, tighten=tighten)
         path.extend(again.solved.path)
         if not again.solved.feasible:
             break  # tightening went too far: the last orders stand, and say so
@@ -192,6 +201,19 @@ def propose(
         unit_price,
         cash_row,
     )
+
+
+def _shifted_cash(setup: Setup, row: int, by: float) -> Setup:
+    """Aim at more cash (less, if negative) than the orders so far have left."""
+    lower, upper = setup.lower.copy(), setup.upper.copy()
+    if by > 0:
+        lower[row] += 1.2 * by + 1e-7
+        upper[row] = max(upper[row], lower[row])
+    else:
+        upper[row] += 1.2 * by - 1e-7
+        lower[row] = max(0.0, min(lower[row], upper[row]))
+        upper[row] = max(upper[row], lower[row])
+    return replace(setup, lower=lower, upper=upper)
 
 
 def _measures(constraints: Constraints, scenarios: ScenarioSet) -> list[Measure]:

@@ -60,7 +60,7 @@ def _describe(setup: Setup, name: str) -> str:
         if group == name:
             return f"{name} within {low:.2%} to {high:.2%}"
     if name in ("lower bounds", "upper bounds"):
-        return f"{name} (cash band and locked names included)"
+        return f"{name} (cash band included)"
     return name
 
 

@@ -177,7 +177,8 @@ def optimise(
     elastic : bool
         Give every limit a slack and minimise the slacks instead of the objective.
     tighten : mapping, optional
-        Subtract from the bounds of measures (to repair rounding).
+        Subtract from the bound of a measure, turnover, tracking error or group (to
+        repair rounding).
     """
     measures = [m for m in setup.measures if only is None or m.name in only]
     for m in measures:
@@ -261,6 +262,9 @@ class _Program:
         def keep(name: str) -> bool:
             return only is None or name in only
 
+        def less(name: str) -> float:
+            return (tighten or {}).get(name, 0.0)
+
         def room(name: str) -> Any:
             if not elastic:
                 return 0.0
@@ -282,23 +286,22 @@ class _Program:
                 g @ w <= _bound(m, tighten) * nav + extra for g in planes
             ]
         if setup.turnover is not None and keep("turnover"):
-            self.named["turnover"] = [
-                0.5 * cp.sum(b + s) <= setup.turnover + room("turnover")
-            ]
+            bound = float(setup.turnover) - less("turnover")
+            self.named["turnover"] = [0.5 * cp.sum(b + s) <= bound + room("turnover")]
         active = setup.risk_root.T @ (w - setup.benchmark * nav)
         conic = setup.tracking_error is not None and keep("tracking error")
         if conic:
+            bound = setup.tracking_error - less("tracking error")
             self.named["tracking error"] = [
-                cp.norm(active, 2)
-                <= setup.tracking_error * nav + room("tracking error")
+                cp.norm(active, 2) <= bound * nav + room("tracking error")
             ]
         for name, mask, low, high in setup.groups:
             if keep(name):
                 extra = room(name)
                 total = cp.sum(w[np.flatnonzero(mask)])
                 self.named[name] = [
-                    total <= high * nav + extra,
-                    low * nav - total <= extra,
+                    total <= (high - less(name)) * nav + extra,
+                    (low + less(f"{name} (least)")) * nav - total <= extra,
                 ]
         if keep("lower bounds"):
             self.named["lower bounds"] = [setup.lower * nav - w <= room("lower bounds")]

@@ -68,12 +68,42 @@ def to_orders(
         units = _spend_leftover(
             units, change, value, unit_price, cash_row, costs, assets, foreign, tax
         )
+
+    def charge(traded: Vector) -> float:
+        return costs.charge(assets, traded, foreign=foreign, tax_rates=tax)
+
+    units = _affordable(
+        units, unit_price, min(0.0, current[cash_row]), current[cash_row], value,
+        whole, charge,
+    )  # fmt: skip
     traded = units * unit_price
-    cost = costs.charge(assets, traded, foreign=foreign, tax_rates=tax)
+    cost = charge(traded)
     money = current * value + traded
     money[cash_row] -= traded.sum() + cost
     money[np.abs(money) < 1e-9 * value] = 0.0
     return Orders(units, cost, money / money.sum())
+
+
+def _affordable(units, unit_price, floor, cash, value, whole, charge):
+    """Cut purchases until cash stays above its floor.
+
+    Dropped small sales and commissions per order are unknown to the optimiser; what
+    they would have paid for is not bought on credit.
+    """
+    units = units.copy()
+    for _ in range(100):
+        traded = units * unit_price
+        missing = floor * value - (cash * value - traded.sum() - charge(traded))
+        bought = np.maximum(traded, 0.0)
+        if missing <= 1e-9 * value or not bought.any():
+            break
+        if whole:
+            i = int(np.argmax(bought))
+            units[i] -= min(units[i], np.ceil(missing / unit_price[i]))
+        else:
+            left = max(0.0, 1.0 - 1.0001 * missing / bought.sum())
+            units[bought > 0] *= left
+    return units
 
 
 def _spend_leftover(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -29,6 +33,26 @@ class Solved:
     path: tuple[str, ...]
 
 
+@cache
+def _silence_highs() -> None:
+    """Make the first HiGHS object where its notice cannot reach the standard output.
+
+    HiGHS 1.16 writes two lines there on first use, whatever its options say; the
+    standard output belongs to results (``--json`` promises one document).
+    """
+    import highspy
+
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+        sys.stdout.flush()
+        null = os.open(os.devnull, os.O_WRONLY)
+        stack.callback(os.close, null)
+        saved = os.dup(1)
+        stack.callback(os.close, saved)
+        stack.callback(os.dup2, saved, 1)
+        os.dup2(null, 1)
+        highspy.Highs()
+
+
 def solve(problem: Any, *, linear: bool) -> Solved:
     """Solve a cvxpy problem by the declared order of solvers.
 
@@ -46,6 +70,8 @@ def solve(problem: Any, *, linear: bool) -> Solved:
     """
     import cvxpy as cp
 
+    if linear:
+        _silence_highs()
     path = []
     for solver in LINEAR_ORDER if linear else CONIC_ORDER:
         try:

@@ -29,8 +29,15 @@ def check_level(level: float) -> float:
     return float(level)
 
 
-def _sorted(losses: Any, p: Any) -> tuple[Vector, Vector, np.ndarray]:
-    values = np.asarray(losses, dtype=np.float64)
+def _floats(values: Any, what: str) -> Vector:
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{what} are not numeric: {error}") from error
+
+
+def _checked(losses: Any) -> Vector:
+    values = _floats(losses, "losses")
     if values.ndim != 1 or not values.size:
         raise DataError(
             "losses must be a non-empty vector", received=f"shape {values.shape}"
@@ -38,10 +45,15 @@ def _sorted(losses: Any, p: Any) -> tuple[Vector, Vector, np.ndarray]:
     if not np.isfinite(values).all():
         i = int(np.argmax(~np.isfinite(values)))
         raise DataError("a loss is not finite", received=f"{values[i]} at {i}")
+    return values
+
+
+def _sorted(losses: Any, p: Any) -> tuple[Vector, Vector, np.ndarray]:
+    values = _checked(losses)
     if p is None:
         weights = np.full(values.size, 1.0 / values.size)
     else:
-        weights = np.asarray(p, dtype=np.float64)
+        weights = _floats(p, "probabilities")
         if weights.shape != values.shape:
             raise DataError(
                 "probabilities and losses differ in length",
@@ -50,7 +62,7 @@ def _sorted(losses: Any, p: Any) -> tuple[Vector, Vector, np.ndarray]:
         if not (np.isfinite(weights).all() and (weights >= 0).all()):
             raise DataError(
                 "a probability is negative or not finite",
-                received=weights[~(weights >= 0)][:1],
+                received=weights[~(np.isfinite(weights) & (weights >= 0))][0],
             )
         if abs(weights.sum() - 1.0) > 1e-9:
             raise DataError(
@@ -67,6 +79,19 @@ def _var_position(weights: Vector, level: float) -> int:
     slack = max(_ROUNDING, weights.size * _EPSILON)
     reached = np.cumsum(weights) >= level - slack
     return int(np.argmax(reached)) if reached[-1] else weights.size - 1
+
+
+def _equal_tail(losses: Any, level: float) -> tuple[Vector, float]:
+    """Losses at and beyond VaR, VaR first, and the weight of VaR's own atom.
+
+    Equal weights need no sort: one selection finds the order statistic.
+    """
+    values = _checked(losses)
+    S = values.size
+    slack = max(_ROUNDING, S * _EPSILON)
+    k = min(max(int(np.ceil((level - slack) * S)) - 1, 0), S - 1)
+    part = np.partition(values, k)[k:]
+    return part, max(0.0, (1.0 - level) - (S - 1 - k) / S)
 
 
 def value_at_risk(losses: Any, *, level: float = 0.95, p: Any = None) -> float:
@@ -87,6 +112,8 @@ def value_at_risk(losses: Any, *, level: float = 0.95, p: Any = None) -> float:
         Smallest loss l with ``P(L <= l) >= level``.
     """
     level = check_level(level)
+    if p is None:
+        return float(_equal_tail(losses, level)[0][0])
     values, weights, _ = _sorted(losses, p)
     return float(values[_var_position(weights, level)])
 
@@ -105,6 +132,11 @@ def expected_shortfall(losses: Any, *, level: float = 0.95, p: Any = None) -> fl
         At least the value at risk.
     """
     level = check_level(level)
+    if p is None:
+        part, atom = _equal_tail(losses, level)
+        S = np.size(losses)
+        total = atom + (part.size - 1) / S
+        return float((part[1:].sum() / S + atom * part[0]) / total)
     values, weights, _ = _sorted(losses, p)
     tail = _tail(weights, level)
     return float(tail @ values)

@@ -238,8 +238,9 @@ class CheapModelShock(Value):
                 "unknown variant", received=repr(variant), expected=", ".join(VARIANTS)
             )
         values = dict(DEFAULTS) | PRESETS[preset]
-        given = {_LETTERS.get(k, k): v for k, v in parameters.items()}
-        for key, value in given.items():
+        given: set[str] = set()
+        for word, value in parameters.items():
+            key = _LETTERS.get(word, word)
             if key not in DEFAULTS:
                 near = difflib.get_close_matches(key, DEFAULTS, n=1)
                 raise UsageError(
@@ -248,6 +249,9 @@ class CheapModelShock(Value):
                     expected=", ".join(DEFAULTS),
                     fix=f"Did you mean {near[0]}?" if near else None,
                 )
+            if key in given:
+                raise UsageError(f"shock parameter {key} is given twice")
+            given.add(key)
             values[key] = _checked(key, value)
         put(self, "preset", preset)
         put(self, "variant", variant)
@@ -429,8 +433,14 @@ class CheapModelShock(Value):
 
 
 def _checked(key: str, value: Any) -> float:
-    number = float(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"shock parameter {key} is not a number", received=repr(value)
+        ) from None
     limits = {
+        "severity": (0.0, 20.0),
         "cost_ratio": (1.0, np.inf),
         "credibility": (0.0, 1.0),
         "priced_in_trend": (1.0, np.inf),

@@ -145,7 +145,7 @@ def test_an_unknown_ticker_gets_unknowns_and_a_suggestion():
     universe = Universe.from_frame(TABLE)
     more = universe.select(["TLT", "NEWX", "CASH:EUR"])
     assert more.role == ("none", "unknown", "none")
-    assert more.quote_currency == ("USD", "", "")
+    assert more.quote_currency == ("USD", "", "EUR")
     assert more.is_structural_zero().tolist() == [True, False, True]
     with pytest.raises(DataError, match="at asset NVDIA. Did you mean NVDA"):
         universe.index("NVDIA")

@@ -352,6 +352,8 @@ def realised_loss(report: StressReport, panel: PricePanel) -> Realised | None:
     }
     loss = -sum(w * moves.get(a, 0.0) for a, w in held.items())
     note = "Information, not a target: nothing was tuned to it."
+    if panel.synthetic:
+        note = "SYNTHETIC market: the documented moves of that day are planted in it."
     if shut:
         note += f" Venues shut that day, no move counted: {', '.join(shut)}."
     return Realised(date=EVENT_DATE, book_loss=float(loss), by_asset=moves, note=note)

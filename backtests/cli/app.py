@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 import engine
 from backtests.cli.options import (
@@ -30,7 +31,12 @@ STRATEGIES = ("hold", "equal", "min-variance", "hold-cash", "shock-aware")
 
 @app.command
 def demo(
-    *, out: Path = Path("out"), seed: int = 0, seeds: int = 20, quiet: bool = False
+    *,
+    out: Path = Path("out"),
+    seed: int = 0,
+    seeds: int = 20,
+    json: Annotated[bool, Parameter(negative=())] = False,
+    quiet: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Run the whole job on the embedded reference market (synthetic prices).
 
@@ -43,30 +49,32 @@ def demo(
     seeds
         Other draws of the market on which the rule is repeated, with the planted day
         and without it; 0 leaves that out.
+    json
+        Print JSON for machines instead of tables.
     quiet
         No progress on the error stream.
     """
     from backtests.cli.demo import run_demo
 
     with Meter(quiet) as meter:
-        run_demo(out, seed=seed, seeds=seeds, progress=meter)
+        run_demo(out, seed=seed, seeds=seeds, json=json, progress=meter)
 
 
 @app.command
 def data(
     *,
     source: Prices | None = None,
-    export: Path | None = None,
+    out: Path | None = None,
     resembles: Path | None = None,
-    json: bool = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Describe a price source; export it; or compare the reference market with it.
+    """Describe a price source; write it out; or compare the reference market with it.
 
     Parameters
     ----------
     source
         Where prices come from.
-    export
+    out
         Write the prices as a wide table to this .csv or .parquet file.
     resembles
         Real prices (wide file): print reference and real statistics side by side.
@@ -75,7 +83,7 @@ def data(
     """
     from backtests.cli import inspect
 
-    inspect.data(source or Prices(), export=export, resembles=resembles, json=json)
+    inspect.data(source or Prices(), export=out, resembles=resembles, json=json)
 
 
 @app.command
@@ -83,8 +91,8 @@ def shocks(
     *,
     shock: Shock | None = None,
     source: Prices | None = None,
-    tickers_moves: bool = False,
-    json: bool = False,
+    moves: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """List the presets, or the move of every asset under one of them.
 
@@ -94,14 +102,14 @@ def shocks(
         Which shock.
     source
         Where prices come from.
-    tickers_moves
+    moves
         Show the move, band and basis of every asset of the prices.
     json
         Print JSON.
     """
     from backtests.cli import inspect
 
-    inspect.shocks(shock or Shock(), source or Prices(), moves=tickers_moves, json=json)
+    inspect.shocks(shock or Shock(), source or Prices(), moves=moves, json=json)
 
 
 @app.command
@@ -326,17 +334,7 @@ def report(
         )
         written = write_report(target, result.report)
     if run.json:
-        show.emit_json(
-            {
-                "report": str(written),
-                "limit": result.limit,
-                "stress": result.stress.to_dict(),
-                "proposal": result.proposal.to_dict(),
-                "backtests": [
-                    {"strategy": r.name, **r.metrics()} for r in result.backtests
-                ],
-            }
-        )
+        show.emit_json(show.job_dict(result, written))
         return
     show.stress_table(result.stress, result.report.realised)
     show.proposal_table(result.proposal, source.base_currency)

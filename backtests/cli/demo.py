@@ -31,7 +31,9 @@ def demo_book(value: float = 1_000_000.0) -> Portfolio:
         return Portfolio.read(path, value=value)
 
 
-def run_demo(out: Path, *, seed: int, seeds: int, progress: Any) -> None:
+def run_demo(
+    out: Path, *, seed: int, seeds: int, json: bool = False, progress: Any = None
+) -> None:
     """Stress, propose, backtest, repeat on other draws, and write the report."""
     panel = load_panel("reference")
     settings = Settings(
@@ -62,6 +64,10 @@ def run_demo(out: Path, *, seed: int, seeds: int, progress: Any) -> None:
         )
         inputs = replace(inputs, seeds=study)
     written = write_report(out / "report.html", inputs)
+    if json:
+        study = None if inputs.seeds is None else inputs.seeds.to_dict("records")
+        show.emit_json(show.job_dict(job, written) | {"seeds": study})
+        return
     show.stress_table(job.stress)
     show.proposal_table(job.proposal, "USD")
     show.backtest_table(job.backtests)

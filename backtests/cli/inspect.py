@@ -9,6 +9,7 @@ import numpy as np
 from backtests.cli import show
 from backtests.cli.options import Prices, Shock
 from engine.data.files import read_table, write_csv, write_parquet
+from engine.data.load import SYNTHETIC_MARK, load_panel
 from engine.data.panel import PricePanel, Status
 from engine.errors import UsageError
 from engine.shocks import PRESETS, CheapModelShock
@@ -56,6 +57,8 @@ def data(
         _resembles(panel, resembles, json=json)
         return
     if export is not None:
+        if panel.synthetic and SYNTHETIC_MARK not in export.name.lower():
+            export = export.with_name(f"{SYNTHETIC_MARK}_{export.name}")
         frame = panel.to_frame().reset_index()
         if export.suffix == ".parquet":
             write_parquet(export, frame.set_index("date"))
@@ -86,7 +89,6 @@ def data(
 
 
 def _resembles(panel: PricePanel, path: Path, *, json: bool) -> None:
-    from engine.data.load import load_panel
     from engine.data.reference_resemblance import resemblance
 
     if not panel.synthetic:

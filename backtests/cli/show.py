@@ -211,3 +211,25 @@ def backtest_table(results: Sequence[Any]) -> None:
             rows,
         )
     )
+
+
+def job_dict(job: Any, written: Any) -> dict[str, Any]:
+    """Everything the main job found, as plain numbers and text."""
+    return {
+        "report": str(written),
+        "limit": job.limit,
+        "stress": job.stress.to_dict(),
+        "stress_after": job.stress_after.to_dict(),
+        "proposal": job.proposal.to_dict(),
+        "backtests": [
+            {"strategy": r.name, "stamps": list(r.stamps), **r.metrics()}
+            for r in job.backtests
+        ],
+        "realised": None
+        if job.report.realised is None
+        else {
+            "date": str(job.report.realised.date),
+            "loss": job.report.realised.book_loss,
+            "note": job.report.realised.note,
+        },
+    }

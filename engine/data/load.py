@@ -23,6 +23,9 @@ from engine.data.universe import (
 )
 from engine.errors import DataError
 
+SYNTHETIC_MARK = "synthetic"
+"""A price file with this in its name is read as synthetic: a table carries no other
+label, and prices written from a synthetic panel are named so."""
 _CLOSE_NAMES = ("close", "adj_close", "adj close", "price")
 _ONE_TICKER_COLUMNS = frozenset(
     {*_CLOSE_NAMES, "date", "open", "high", "low", "volume", "currency"}
@@ -203,7 +206,8 @@ def _read_one(path: Path) -> Frames:
                 fix="Keep one column per ticker.",
             )
     table = read_table(path, what="prices")
-    return _from_table(table, path.name, stem=path.name.split(".")[0])
+    frames = _from_table(table, path.name, stem=path.name.split(".")[0])
+    return frames._replace(synthetic=SYNTHETIC_MARK in path.name.lower())
 
 
 def _from_table(table, source: str, stem: str | None = None) -> Frames:
@@ -325,6 +329,7 @@ def _merge(parts: list[Frames], source: str) -> Frames:
         open=join("open"),
         volume=join("volume"),
         currency=currency or None,
+        synthetic=any(p.synthetic for p in parts),
     )
 
 

@@ -400,3 +400,18 @@ def test_resembles_the_real_panel(frames, seeds, capsys):
     files = [str(path) for path in REAL_FILES]
     assert main(["--prices", *files, "--seeds", "1"]) == 0
     assert SYNTHETIC_LABEL in capsys.readouterr().out
+
+
+def test_written_out_prices_keep_saying_that_they_are_synthetic(tmp_path, capsys):
+    from backtests.cli import run
+    from engine import load_panel
+
+    target = tmp_path / "prices.csv"
+    status = run(["data", "--tickers", "NVDA,SPY", "--out", str(target)])
+    assert status == 0 and "SYNTHETIC" in capsys.readouterr().out
+    assert not target.exists()
+    written = tmp_path / "synthetic_prices.csv"
+    again = load_panel(written, price_basis="total_return", currency="USD")
+    assert again.synthetic
+    original = load_panel("reference", ["NVDA", "SPY"])
+    assert np.array_equal(again.prices, original.prices)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,17 +17,14 @@ from backtests.walkforward import backtest
 from engine._stress import StressReport, stress
 from engine.constraints import Constraints, GroupLimit, StressCap
 from engine.costs import Costs
-from engine.data.load import load_panel
 from engine.data.panel import PricePanel
 from engine.data.portfolio import CASH_PREFIX, Portfolio
-from engine.data.provider import ReferenceProvider
 from engine.data.view import MarketView
-from engine.errors import DataError, UsageError
+from engine.errors import DataError
 from engine.model import ReturnModel, fit
 from engine.montecarlo import simulate
 from engine.optimize._propose import propose
 from engine.optimize.problem import stress_measure
-from engine.parallel import map_ordered
 from engine.proposal import Proposal
 from engine.scenarios import ScenarioSet
 from engine.shocks import PRESETS, CheapModelShock
@@ -39,8 +35,6 @@ from strategies.hold import Hold
 from strategies.shock_aware import HoldWithCash, ShockAware, book_at
 
 Progress = Callable[[int, int, str], Any]
-SEEDS = tuple(range(1, 21))
-_FIGURES = ("annual_return", "volatility", "sharpe", "max_drawdown")
 
 
 @dataclass(frozen=True)
@@ -219,7 +213,13 @@ def run_job(
     after = stress(proposal.weights, scenarios, shocks, level=settings.level)
     results: tuple[BacktestResult, ...] = ()
     if settings.start is not None:
-        results = walk(book, panel, settings, limit, progress=progress)
+        results = walk(
+            rules(weights_of(book), settings, limit, panel),
+            panel,
+            settings,
+            initial_value=book.value,
+            progress=progress,
+        )
     say(4, "done")
     stamps = [*before.stamps, *proposal.warnings]
     for result in results:
@@ -287,16 +287,14 @@ def rules(
 
 
 def walk(
-    book: Portfolio,
+    compared: Sequence[Any],
     panel: PricePanel,
     settings: Settings,
-    limit: float,
     *,
+    initial_value: float = 1_000_000.0,
     progress: Progress | None = None,
 ) -> tuple[BacktestResult, ...]:
-    """Walk every rule forward over the same dates, costs and prices."""
-    weights = dict(zip(book.labels, book.weights.tolist(), strict=True))
-    compared = rules(weights, settings, limit, panel)
+    """Walk strategies forward over the same dates, costs and prices."""
     out = []
     for rule in compared:
 
@@ -312,12 +310,17 @@ def walk(
                 end=settings.end,
                 schedule=settings.schedule,
                 costs=settings.costs,
-                initial_value=book.value,
+                initial_value=initial_value,
                 hindsight_parameters=settings.hindsight_parameters,
                 progress=step,
             )
         )
     return tuple(out)
+
+
+def weights_of(book: Portfolio) -> dict[str, float]:
+    """Weight per label of a priced book."""
+    return dict(zip(book.labels, book.weights.tolist(), strict=True))
 
 
 def _cash(label: str) -> bool:
@@ -404,72 +407,3 @@ def _provenance(
         "costs": repr(settings.costs),
         "notes": "; ".join(model.notes) or "none",
     } | {f"version of {k}": v for k, v in versions().items()}
-
-
-def seed_study(
-    book: Mapping[str, float],
-    settings: Settings,
-    limit: float,
-    *,
-    seeds: Sequence[int] = SEEDS,
-    n_jobs: int = -1,
-    progress: Progress | None = None,
-) -> Any:
-    """Repeat the walk-forward on other draws of the reference market.
-
-    The planted day is the shock that the rule hedges, so every seed runs with it and
-    with that day as an ordinary day.
-
-    Returns
-    -------
-    DataFrame
-        One row per seed, day kept or removed, and strategy.
-    """
-    import pandas as pd
-
-    if settings.start is None:
-        raise UsageError("a seed study needs a start date")
-    work = partial(_one_seed, book=dict(book), settings=settings, limit=limit)
-    rows: list[dict[str, Any]] = []
-    done = map_ordered(work, seeds, executor="processes", n_jobs=n_jobs)
-    for i, part in enumerate(done):
-        rows.extend(part)
-        if progress is not None:
-            progress(i + 1, len(seeds), f"seed {seeds[i]}")
-    return pd.DataFrame(rows)
-
-
-def _one_seed(
-    seed: int, *, book: dict[str, float], settings: Settings, limit: float
-) -> list[dict[str, Any]]:
-    rows = []
-    for event_day in (True, False):
-        panel = load_panel(ReferenceProvider(seed=seed, event_day=event_day))
-        for rule in rules(book, settings, limit, panel)[:3]:
-            result = backtest(
-                rule,
-                panel,
-                start=settings.start,
-                end=settings.end,
-                schedule=settings.schedule,
-                costs=settings.costs,
-                hindsight_parameters=settings.hindsight_parameters,
-            )
-            figures = result.metrics()
-            rows.append(
-                {
-                    "seed": seed,
-                    "event_day": event_day,
-                    "strategy": rule.name,
-                    **{
-                        k: figures[k]
-                        for k in (
-                            "annual_return",
-                            "volatility",
-                            "sharpe",
-                            "max_drawdown",
-                        )
-                    },
-                }
-            )
-    return rows

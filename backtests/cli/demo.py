@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from backtests.cli import show
-from backtests.job import Settings, run_job, seed_study
+from backtests.job import Settings, run_job, weights_of
 from backtests.report import write_report
+from backtests.seeds import seed_study
 from engine.data.load import load_panel
 from engine.data.portfolio import Portfolio
 
@@ -52,11 +53,8 @@ def run_demo(
     )
     inputs = job.report
     if seeds:
-        weights = dict(
-            zip(job.portfolio.labels, job.portfolio.weights.tolist(), strict=True)
-        )
         study = seed_study(
-            weights,
+            weights_of(job.portfolio),
             replace(settings, start="2024-01-02", schedule="quarterly"),
             job.limit,
             seeds=tuple(range(1, seeds + 1)),

@@ -8,10 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from backtests.cli import show
-from backtests.job import Settings, prepare, rules, shock_limit, shock_of
+from backtests.job import (
+    Settings,
+    prepare,
+    rules,
+    shock_limit,
+    shock_of,
+    walk,
+    weights_of,
+)
 from backtests.result import BacktestResult
 from backtests.sweeps import SweepResult, run_sweep
-from backtests.walkforward import backtest
 from engine.data.panel import PricePanel
 from engine.data.portfolio import CASH_PREFIX, Portfolio
 from engine.errors import UsageError
@@ -50,38 +57,23 @@ def compare(
             expected=", ".join([*_NAMES, "min-variance"]),
         )
     limit, book = _limit_and_book(portfolio, panel, settings)
-    weights = dict(zip(book.labels, book.weights.tolist(), strict=True))
-    available = rules(weights, settings, limit, panel)
-    results = []
+    available = rules(weights_of(book), settings, limit, panel)
+    compared: list[Any] = []
     for name in dict.fromkeys(chosen):
         if name == "min-variance":
-            rule: Any = MinimumVariance(
-                available[3].tickers,
-                upper=settings.upper,
-                window=settings.window,
-                costs=settings.costs,
+            compared.append(
+                MinimumVariance(
+                    available[3].tickers,
+                    upper=settings.upper,
+                    window=settings.window,
+                    costs=settings.costs,
+                )
             )
         else:
-            rule = available[_NAMES[name]]
-
-        def step(done: int, total: int, message: str, name: str = name) -> None:
-            if progress is not None:
-                progress(done, total, f"backtest {name}: {message}")
-
-        results.append(
-            backtest(
-                rule,
-                panel,
-                start=settings.start,
-                end=settings.end,
-                schedule=settings.schedule,
-                costs=settings.costs,
-                initial_value=book.value,
-                hindsight_parameters=settings.hindsight_parameters,
-                progress=step,
-            )
-        )
-    return results
+            compared.append(available[_NAMES[name]])
+    return list(
+        walk(compared, panel, settings, initial_value=book.value, progress=progress)
+    )
 
 
 def _shock_aware(*, book, settings, tickers, **cell) -> ShockAware:
@@ -136,9 +128,7 @@ def sweep(
         )
     _, book = _limit_and_book(portfolio, panel, settings)
     weights = {
-        k: w
-        for k, w in zip(book.labels, book.weights.tolist(), strict=True)
-        if not k.startswith(CASH_PREFIX)
+        k: w for k, w in weights_of(book).items() if not k.startswith(CASH_PREFIX)
     }
     tickers = settings.candidates and tuple(
         dict.fromkeys([*weights, *settings.candidates])

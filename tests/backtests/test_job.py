@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from backtests.cli.demo import demo_book
-from backtests.job import Settings, rules, run_job, seed_study
+from backtests.job import Settings, rules, run_job
+from backtests.seeds import seed_study
 from engine import DataError, LookAheadError, load_panel
 from engine.constraints import StressCap
 from engine.optimize.problem import stress_measure

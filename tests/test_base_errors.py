@@ -13,8 +13,8 @@ from engine import (
     Proposal,
     ScenarioSet,
     Universe,
+    errors,
 )
-from engine import errors
 from engine._base import check_labels, frozen_array
 
 DATES = np.arange("2024-01-01", "2024-01-05", dtype="datetime64[D]")

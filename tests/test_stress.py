@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -111,6 +112,18 @@ def test_severe_is_the_ninetieth_percentile_through_the_worst_lens():
         value_at_risk(losses, level=0.9), abs=1e-12
     )
     assert np.mean(losses <= REPORT["market_view"].severe + 1e-12) >= 0.9
+
+
+def test_gains_do_not_offset_the_severe_loss():
+    """Without a model every lens is the table, where software gains."""
+    bare = replace(SCENARIOS, model=None)
+    moves = PRESETS[0].moves(bare.universe)
+    result = stress({"SOFX": 0.9, "NVDX": 0.1}, bare, PRESETS[0]).results[0]
+    cash = 1.04 ** (21 / 252)
+    drop = np.minimum(moves.draws[:, 0], 0.0)
+    losses = -0.1 * (cash * (1 + drop) - 1) - 0.9 * (cash - 1)
+    assert result.severe == pytest.approx(value_at_risk(losses, level=0.9), abs=1e-12)
+    assert result.severe > result.loss
 
 
 def test_jevons_is_a_gain_and_its_severe_loss_is_not():
@@ -225,7 +238,7 @@ def test_weights_must_sum_to_one_and_name_known_assets():
     with pytest.raises(DataError, match="names no scenario asset; at asset NVDA"):
         stress(WEIGHTS | {"NVDA": 0.0}, SCENARIOS, PRESETS)
     held = Portfolio.from_weights({"NVDX": 0.5, "ZZZ": 0.5}, 1.0, "USD")
-    with pytest.raises(DataError, match="not covered.*ZZZ"):
+    with pytest.raises(DataError, match=r"not covered.*ZZZ"):
         stress(held, SCENARIOS, PRESETS)
     with pytest.raises(DataError, match="a weight is not finite; at asset NVDX"):
         stress(WEIGHTS | {"NVDX": float("nan")}, SCENARIOS, PRESETS)

@@ -318,7 +318,7 @@ def _merge(parts: list[Frames], source: str) -> Frames:
         frames = [getattr(p, name) for p in parts if getattr(p, name) is not None]
         for frame in frames:
             _check_order(frame.index, source)
-        return pd.concat(frames, axis=1).sort_index() if frames else None
+        return pd.concat(frames, axis=1, sort=True) if frames else None
 
     currency = {k: v for p in parts for k, v in (p.currency or {}).items()}
     return Frames(

@@ -36,6 +36,8 @@ class Status(IntEnum):
     UNLISTED = 3
     DELISTED = 4
     NOT_YET_CLOSED = 5
+    HALF_DAY = 6
+    """Open, closed early; told apart by `engine.data.calendars.session_status`."""
 
 
 def parse_time(t: Any) -> tuple[np.datetime64, bool]:
@@ -393,18 +395,19 @@ def _last_valid(values: np.ndarray) -> np.ndarray:
 
 
 def _mask_later_closes(panel: PricePanel, moment: np.datetime64) -> PricePanel:
-    """Hide the cells of the last rows whose venue had not closed at ``moment``."""
+    """Hide the cells of the last rows whose venue had not closed at ``moment``.
+
+    Closing times are those of the venue's calendar, half-days included.
+    """
+    from engine.data.calendars import closing_times
+
     rows = max(0, panel.dates.size - 2)
     tail = panel.dates[rows:]
     prices = panel.prices
     hidden = np.zeros((tail.size, len(panel.tickers)), dtype=bool)
     for venue in set(panel.universe.venue):
         columns = np.array([v == venue for v in panel.universe.venue], dtype=bool)
-        # An asset without a venue is hidden until the day is over everywhere.
-        closes = (
-            close_utc(venue, tail) if venue else tail + np.timedelta64(1, "D")
-        ).astype("datetime64[m]")
-        hidden[np.ix_(closes > moment, columns)] = True
+        hidden[np.ix_(closing_times(venue, tail) > moment, columns)] = True
     unseen = hidden.all(axis=1)
     if unseen.any():  # rows with nothing to show go first, so that memory stays shared
         keep = int(np.argmax(unseen))

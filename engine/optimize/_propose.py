@@ -266,6 +266,13 @@ def _units(portfolio, scenarios, market, current):
             if not np.isfinite(base.get(asset, np.nan)):
                 raise DataError("no price to size an order with", asset=asset)
             price[i] = base[asset]
+            units = held.get(asset, np.nan)
+            if abs(money[i] / price[i] - units) > 1e-6 * abs(units):
+                raise UsageError(
+                    "the portfolio is priced at other prices than the market given",
+                    received=f"{asset}: {money[i] / units:.6g} and {price[i]:.6g}",
+                    fix="Pass portfolio.priced(market) for the same market.",
+                )
     return price, money / price, panel.price_basis == "raw"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from engine.errors import InfeasibleError, SolverError
 from engine.optimize.problem import Setup, limits_of, optimise
 
@@ -67,5 +69,10 @@ def _describe(setup: Setup, name: str) -> str:
 def _sentence(setup: Setup, name: str, slack: float) -> str:
     bound = _bound(setup, name)
     if bound is not None:
-        return f"raise {name} from {bound:.2%} to {bound + slack:.2%}"
-    return f"widen {name} by {slack:.2%}"
+        return f"raise {name} from {bound:.2%} to {_up(bound + slack):.2%}"
+    return f"widen {name} by {_up(slack):.2%}"
+
+
+def _up(x: float) -> float:
+    """Rounded up to what the sentence shows, so that following it is enough."""
+    return math.ceil(x * 1e4 + 0.1) / 1e4

@@ -102,14 +102,17 @@ CASES = {
         rows(lambda n: list(range(n))[::-1]),
         "dates are not in order; at date 2025-02-13",
     ),
-    "duplicate ticker": (doubled_column, "duplicate ticker in prices.csv; at asset NVDA"),
+    "duplicate ticker": (
+        doubled_column,
+        "duplicate ticker in prices.csv; at asset NVDA",
+    ),
     "zero price": (
         change(7, "VST", "0"),
-        "price must be positive and finite; at asset VST, date 2024-09-11; received 0.0",
+        "price must be positive and finite; at asset VST, date 2024-09-11; received 0",
     ),
     "negative price": (
         change(7, "PG", "-3"),
-        "price must be positive and finite; at asset PG, date 2024-09-11; received -3.0",
+        "price must be positive and finite; at asset PG, date 2024-09-11; received -3",
     ),
     "infinite price": (
         change(7, "PG", "inf"),
@@ -196,16 +199,22 @@ FLAGS = {
     "negative value": (["--value", "-1"], "portfolio value must be positive"),
     "level in per cent": (["--level", "95"], "level is a confidence in (0, 1)"),
     "no horizon": (["--horizon", "0"], "at least one scenario over at least one sess"),
-    "preset": (["--preset", "crash"], "unknown preset; received 'crash'; expected mark"),
+    "preset": (
+        ["--preset", "crash"],
+        "unknown preset; received 'crash'; expected mark",
+    ),
     "severity": (["--severity", "-1"], "severity is out of range; received -1"),
     "seed": (["--seed", "-1"], "seed must lie in"),
-    "base currency": (["--base-currency", "DOLLAR"], "not a currency code; received 'D"),
+    "base currency": (
+        ["--base-currency", "DOLLAR"],
+        "not a currency code; received 'D",
+    ),
     "tickers": (["--tickers", "NVDA,ANET"], "no prices for this ticker; at asset VST"),
 }
 PROPOSE_FLAGS = {
     "group that is none": (
         ["--group", "country:Jpan<=0.1"],
-        "no asset has country 'Jpan'; expected Japan, United States. Did you mean Japan",
+        "no asset has country 'Jpan'; expected Japan, United States. Did you mean J",
     ),
     "grouping that is none": (["--group", "contry:Japan<=0.1"], "unknown grouping"),
     "group that cannot be read": (["--group", "Japan"], "cannot read a group limit"),
@@ -214,7 +223,10 @@ PROPOSE_FLAGS = {
     "limit": (["--limit", "nan"], "a stress cap must be a number"),
     "turnover": (["--turnover", "-0.1"], "turnover must not be negative"),
     "es-cap": (["--es-cap", "-0.1"], "es_cap must not be negative"),
-    "spread": (["--half-spread-bps", "-5"], "half_spread_bps must not be negative; rece"),
+    "spread": (
+        ["--half-spread-bps", "-5"],
+        "half_spread_bps must not be negative; rece",
+    ),
     "max weight": (["--max-weight", "nan"], "upper bound is not a number"),
 }
 
@@ -304,7 +316,7 @@ def test_what_cannot_be_written_is_named_and_the_old_file_stays(place, capfd):
     assert (status, out) == (1, "")
     assert err.startswith(f"ballast: cannot write {target}")
     assert (place / "file").read_text() == "old"
-    status = run(["data", *flags(place), "--export", str(place / "x.xlsx")])
+    status = run(["data", *flags(place), "--out", str(place / "x.xlsx")])
     check_refused(status, *capfd.readouterr(), "unknown file type to export to")
 
 

@@ -117,7 +117,7 @@ def test_data(ballast):
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_exported_prices_load_again(ballast, tmp_path, suffix):
     path = tmp_path / f"out.{suffix}"
-    status, out, _ = ballast("data", "--export", path, model=False)
+    status, out, _ = ballast("data", "--out", path, model=False)
     assert status == 0 and str(path) in out
     again = ["data", "--json", "--prices", str(path), "--price-basis", "total_return"]
     _, first, _ = ballast("data", "--json", model=False)
@@ -129,7 +129,9 @@ def test_shocks(ballast):
     status, out, _ = ballast("shocks", model=False, source=False)
     assert status == 0
     assert "market_view" in out and "-0.184" in out and "2025-01-27" in out
-    _, out, _ = ballast("shocks", "--json", "--severity", "2", source=False, model=False)
+    _, out, _ = ballast(
+        "shocks", "--json", "--severity", "2", source=False, model=False
+    )
     rows = document(out)
     assert [r["name"].split(":")[1] for r in rows] == [
         "market_view",
@@ -202,17 +204,16 @@ def test_propose(ballast, tmp_path):
     assert "every limit holds" in out and "reason" in out
 
 
-def test_whole_shares_with_prices_as_traded(market, capfd):
-    status = run(
-        [
-            "propose", str(market / "book.csv"), *flags(market, "raw"), *MODEL,
-            "--json", "--value", "200000",
-        ]
-    )  # fmt: skip
+def test_whole_shares_with_prices_as_traded(market, tmp_path, capfd):
+    book = tmp_path / "shares.csv"
+    book.write_text("ticker,shares\nNVDA,500\nANET,300\nVST,200\nCASH:USD,9000\n")
+    status = run(["propose", str(book), *flags(market, "raw"), *MODEL, "--json"])
     proposal = document(capfd.readouterr().out)
     assert status == 0
+    assert proposal["trades"]
     for trade in proposal["trades"]:
         assert trade["units"] == int(trade["units"])
+    assert min(proposal["target"].values()) > 0
 
 
 def test_groups_and_candidates(ballast):

@@ -198,7 +198,7 @@ def test_currency_column_of_a_tidy_file():
 
 
 def test_tickers_stay_as_written(tmp_path):
-    rows = "".join(f"{d},005930,{p}\n{d},NA,{p}\n" for d, p in zip(DATES, range(1, 5)))
+    rows = "".join(f"{d},005930,{p}\n{d},NA,{p}\n" for p, d in enumerate(DATES, 1))
     path = written(tmp_path, "date,ticker,close\n" + rows)
     assert load_panel(path, **STATED).tickers == ("005930", "NA")
 
@@ -214,7 +214,7 @@ def test_a_wide_column_called_price_is_a_ticker_and_hides_no_other(tmp_path):
 def test_price_basis_must_be_stated_and_not_contradicted():
     with pytest.raises(DataError, match=r"price_basis must be stated.*--price-basis"):
         load_panel(WIDE, currency="USD")
-    with pytest.raises(DataError, match="price_basis must be stated.*adjusted'"):
+    with pytest.raises(DataError, match=r"price_basis must be stated.*adjusted'"):
         load_panel(WIDE, currency="USD", price_basis="adjusted")
     with pytest.raises(DataError, match="contradicts what the source states"):
         load_panel("reference", price_basis="raw")
@@ -228,10 +228,10 @@ def test_currency_must_be_stated_and_not_contradicted():
     with pytest.raises(DataError, match=r"not a currency code.*AAA.*'dollars'"):
         load_panel(WIDE, price_basis="raw", currency="dollars")
     universe = Universe(("AAA", "BBB"), quote_currency=("USD", "USD"))
-    with pytest.raises(DataError, match="two currencies.*AAA.*EUR and USD"):
+    with pytest.raises(DataError, match=r"two currencies.*AAA.*EUR and USD"):
         load_panel(WIDE, price_basis="raw", universe=universe, currency="EUR")
     tidy = tidy_of(WIDE).assign(currency="EUR")
-    with pytest.raises(DataError, match="two currencies.*AAA.*USD and EUR"):
+    with pytest.raises(DataError, match=r"two currencies.*AAA.*USD and EUR"):
         load_panel(tidy, price_basis="raw", currency="USD")
 
 
@@ -393,7 +393,9 @@ def test_missing_files_folders_and_kinds(tmp_path):
 
 
 def test_an_unknown_ticker_comes_with_a_suggestion():
-    with pytest.raises(DataError, match="no prices for this ticker; at asset AAB;.*AA"):
+    with pytest.raises(
+        DataError, match=r"no prices for this ticker; at asset AAB;.*AA"
+    ):
         load_panel(WIDE, ["AAB"], **STATED)
 
 
@@ -402,6 +404,15 @@ def test_one_ticker_in_two_files_is_refused(tmp_path):
         WIDE.to_csv(tmp_path / f"{name}.csv", index=False)
     with pytest.raises(DataError, match=r"one ticker in two files.*x\.csv and y\.csv"):
         load_panel(tmp_path, **STATED)
+
+
+def test_files_of_venues_with_different_holidays_are_joined_in_order(tmp_path):
+    written(tmp_path, "date,AAA\n2024-01-03,1\n2024-01-05,2\n", "a.csv")
+    written(tmp_path, "date,BBB\n2024-01-02,3\n2024-01-03,4\n2024-01-04,5\n", "b.csv")
+    panel = load_panel(tmp_path, **STATED)
+    assert [str(d) for d in panel.dates] == DATES
+    nan = np.nan
+    np.testing.assert_array_equal(panel.prices, [[nan, 3], [1, 4], [nan, 5], [2, nan]])
 
 
 def test_a_bad_file_among_several_is_named(tmp_path):
@@ -530,7 +541,7 @@ def test_an_impossible_rate_is_refused(value):
     bad = FX.copy()
     bad.loc[2, "JPY"] = value
     with pytest.raises(
-        DataError, match="exchange rate must be positive.*JPY, date 2024-01-04"
+        DataError, match=r"exchange rate must be positive.*JPY, date 2024-01-04"
     ):
         local(bad)
 

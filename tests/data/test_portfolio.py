@@ -119,7 +119,7 @@ def test_weights_on_another_order():
     held = Portfolio.from_weights({"US": 0.6, "CASH:USD": 0.4}, 1.0, "USD")
     got = held.weights_on(("CASH:USD", "JP", "US"))
     np.testing.assert_allclose(got, [0.4, 0.0, 0.6])
-    with pytest.raises(DataError, match="not covered.*at asset US"):
+    with pytest.raises(DataError, match=r"not covered.*at asset US"):
         held.weights_on(("CASH:USD",))
 
 
@@ -237,11 +237,11 @@ def test_an_unpriced_book_says_so():
 
 def test_a_holding_without_prices_is_named():
     with pytest.raises(
-        DataError, match="no prices for this ticker; at asset USX. Did y"
+        DataError, match=r"no prices for this ticker; at asset USX. Did y"
     ):
         book("ticker,shares\nUSX,1").priced(panel())
     late = PRICES.assign(NEW=[None, 5.0])
-    with pytest.raises(DataError, match="no price yet.*asset NEW, date 2024-01-02"):
+    with pytest.raises(DataError, match=r"no price yet.*asset NEW, date 2024-01-02"):
         book("ticker,shares\nNEW,1").priced(panel(prices=late).as_of("2024-01-02"))
 
 

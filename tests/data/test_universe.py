@@ -147,7 +147,7 @@ def test_an_unknown_ticker_gets_unknowns_and_a_suggestion():
     assert more.role == ("none", "unknown", "none")
     assert more.quote_currency == ("USD", "", "EUR")
     assert more.is_structural_zero().tolist() == [True, False, True]
-    with pytest.raises(DataError, match="at asset NVDIA. Did you mean NVDA"):
+    with pytest.raises(DataError, match=r"at asset NVDIA. Did you mean NVDA"):
         universe.index("NVDIA")
     with pytest.raises(DataError, match="unknown grouping; received 'colour'"):
         universe.labels("colour")
@@ -205,7 +205,7 @@ def test_a_view_refuses_undated_roles_and_admits_them_with_hindsight():
     undated = Universe(
         ("A", "B", "C"), role=("none", "memory", "none"), quote_currency=("USD",) * 3
     )
-    with pytest.raises(LookAheadError, match="undated AI role.*asset B.*2025-01-30"):
+    with pytest.raises(LookAheadError, match=r"undated AI role.*asset B.*2025-01-30"):
         view_of(undated, "2025-01-30").roles()
     view = view_of(undated, "2025-01-30", hindsight_parameters=True)
     assert view.roles() == ("none", "memory", "none")

@@ -28,6 +28,7 @@ from engine import (
     stress,
 )
 from engine.errors import DataError
+from engine.optimize.rounding import to_orders
 from engine.shocks import ShockMoves
 
 FREE = Costs(half_spread_bps=0.0)
@@ -606,6 +607,26 @@ def test_whole_shares_keep_every_limit(value, bps):
     assert got.target.sum() == pytest.approx(1.0, abs=1e-12)
 
 
+def test_sales_round_up_and_purchases_down():
+    """Rounding never adds to a loss: 10.4 sold is 11, 10.4 bought is 10."""
+    orders = to_orders(
+        np.array([0.4 - 0.104, 0.3 + 0.104, 0.3]),
+        np.array([0.4, 0.3, 0.3]),
+        value=1000.0,
+        unit_price=np.array([10.0, 10.0, 1.0]),
+        units_held=np.array([40.0, 30.0, 300.0]),
+        cash_row=2,
+        whole=True,
+        costs=FREE,
+        assets=("A0", "A1", "CASH:USD"),
+        foreign=np.zeros(3, dtype=bool),
+        tax=np.zeros(3),
+        minimum_trade=0.0,
+    )
+    assert orders.units.tolist() == [-11.0, 10.0, 0.0]
+    np.testing.assert_allclose(orders.weights, [0.29, 0.40, 0.31])
+
+
 def test_fractions_are_kept_where_prices_are_adjusted():
     got = propose(
         whole_book(),
@@ -660,7 +681,7 @@ def test_a_fixed_commission_never_leaves_a_debt():
 
 
 def test_trades_too_small_to_make_leave_no_debt():
-    """Forty sales of half a basis point are dropped; what they paid for is not bought."""
+    """Forty sales of half a basis point are dropped: what they paid for is too."""
     n = 40
     w0 = np.full(n + 2, 0.0)
     w0[:n] = 1 / n
@@ -733,11 +754,23 @@ def test_options_that_do_not_exist(options, words):
 
 def test_holdings_outside_the_scenarios_are_named():
     held = Portfolio.from_weights({"A0": 0.5, "ZZZ": 0.5}, 1.0, "USD")
-    with pytest.raises(DataError, match="not covered.*at asset ZZZ"):
+    with pytest.raises(DataError, match=r"not covered.*at asset ZZZ"):
         propose(held, random_set(), Constraints(), Costs())
     with pytest.raises(DataError, match="no price to size an order with; at asset A0"):
         market = market_of([100.0] * 6).select(["A1", "A2", "A3", "A4", "A5"])
         propose(book(W0), random_set(), Constraints(), Costs(), market=market)
+
+
+def test_a_book_priced_elsewhere_is_refused():
+    """Units would be sized at one price and valued at another."""
+    with pytest.raises(UsageError, match=r"priced at other prices.*A1: 410 and 420"):
+        propose(
+            whole_book(),
+            random_set(),
+            Constraints(stress_caps=CAP),
+            Costs(),
+            market=market_of(PRICES + np.eye(6)[1] * 10),
+        )
 
 
 def test_scenarios_without_cash_are_refused():

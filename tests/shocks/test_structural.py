@@ -255,6 +255,12 @@ def test_documented_zeros_are_zero_in_every_draw():
     assert set(moves.basis) == {"no earnings to lose: documented zero"}
 
 
+def test_a_documented_zero_outranks_a_role():
+    universe = Universe(("GLD",), asset_class=("etf_commodity",), role=("network",))
+    moves = CheapModelShock().moves(universe)
+    assert (moves.central == 0).all() and (moves.draws == 0).all()
+
+
 def test_role_none_of_a_company_does_not_move():
     moves = CheapModelShock().moves(companies(["none", "accelerator"]))
     assert moves.central[0] == 0 and (moves.draws[:, 0] == 0).all()
@@ -360,7 +366,7 @@ def test_lenses():
 def test_propagation_without_a_basket_is_refused_and_worst_falls_back():
     universe = companies(["accelerator", "software", "device"])
     model = model_of(universe, np.eye(3) * 1e-4)
-    with pytest.raises(ModelError, match="at least three companies.*received 1"):
+    with pytest.raises(ModelError, match=r"at least three companies.*received 1"):
         CheapModelShock(lens="propagated").moves(universe, model)
     np.testing.assert_array_equal(
         CheapModelShock(lens="worst").moves(universe, model).central,

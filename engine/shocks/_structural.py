@@ -19,55 +19,23 @@ from typing import Any
 import numpy as np
 
 from engine._base import Value
-from engine._typing import Vector
-from engine.data.roles import COMPANY_CLASSES, INFRASTRUCTURE
 from engine.errors import ModelError, UsageError
-from engine.parallel import BlockStream
-from engine.shocks.moves import ShockMoves
-from engine.shocks.roles import (
-    COMPANY_BAND,
-    FUND_BAND,
-    UNSTATED_BAND,
-    VARIANTS,
+from engine.shocks.basket import basket_betas, basket_move, sector_bands
+from engine.shocks.chain import (
+    DEFAULTS,
+    PRESETS,
+    checked_parameter,
+    demand_gap,
+    present_value,
+    surprise,
 )
+from engine.shocks.moves import ShockMoves
+from engine.shocks.roles import VARIANTS
+from engine.shocks.severity import draw_parameters, exposure_uniforms
 
 EVENT_DATE = np.datetime64("2025-01-27")
 """The session that made the shock, and the judgement behind the table, known."""
 
-DEFAULTS = MappingProxyType(
-    {
-        "cost_ratio": 20.0,
-        "credibility": 0.5,
-        "priced_in_trend": 10.0,
-        "trend_years": 0.25,
-        "training_share": 0.5,
-        "elasticity_training": 0.5,
-        "elasticity_inference": 1.1,
-        "gap_years": 3.0,
-        "growth_years": 8,
-        "growth_short": 0.30,
-        "growth_long": 0.04,
-        "discount_rate": 0.10,
-        "severity": 1.0,
-        "erosion_scale": 1.0,
-        "adoption_scale": 1.0,
-        "market_move": 0.0,
-    }
-)
-"""Methods 2.3; sources and ranges stand in the documentation of `CheapModelShock`."""
-
-PRESETS = MappingProxyType(
-    {
-        "market_view": {},
-        "substitution": {
-            "cost_ratio": 30.0,
-            "credibility": 0.7,
-            "elasticity_training": 0.3,
-            "elasticity_inference": 0.8,
-        },
-        "jevons": {"elasticity_training": 0.9, "elasticity_inference": 1.5},
-    }
-)
 LENSES = ("structural", "propagated", "worst")
 _LETTERS = MappingProxyType(
     {
@@ -82,80 +50,6 @@ _LETTERS = MappingProxyType(
         "m": "market_move",
     }
 )
-_RANGES = MappingProxyType(
-    {
-        "cost_ratio": (5.0, 50.0),
-        "credibility": (0.2, 0.8),
-        "priced_in_trend": (3.0, 50.0),
-        "trend_years": (0.0, 1.0),
-        "training_share": (0.3, 0.6),
-        "elasticity_training": (0.3, 0.9),
-        "elasticity_inference": (0.8, 1.5),
-        "gap_years": (2.0, 5.0),
-    }
-)
-"""5% and 95% points of the severity distribution around the defaults."""
-_LOG_SCALE = frozenset({"cost_ratio", "priced_in_trend"})
-_SHARES = frozenset({"credibility", "training_share"})
-_FLOORS = MappingProxyType(
-    {
-        "trend_years": 0.0,
-        "elasticity_training": 0.05,
-        "elasticity_inference": 0.05,
-        "gap_years": 1.0,
-    }
-)
-_Z95 = 1.6448536269514722
-_COST_CREDIBILITY = -0.5
-_ELASTICITIES = 0.6
-_EXPOSURE_COMMON = 0.5
-"""Copula correlations, all judgement: a bold claim is believed less; the elasticities
-move together; errors of role midpoints are half common."""
-_DRAWS = 2048
-_SEED = 20250127
-
-
-def present_value_ratio(
-    gap_years: Any,
-    *,
-    growth_years: int = 8,
-    growth_short: float = 0.30,
-    growth_long: float = 0.04,
-    discount_rate: float = 0.10,
-) -> Any:
-    """L(T_g): present value of a gap opening linearly, over that of an instant one.
-
-    Earnings grow by ``g_t = g_S + (g_L - g_S)(t - 1)/(n - 1)`` for ``t <= n`` and by
-    ``g_L`` after, discounted at ``rho`` (methods 2.2). L(1) = 1, L(3) = 0.96917.
-
-    Parameters
-    ----------
-    gap_years : float or (M,) array
-        At least 1.
-    """
-    T = np.atleast_1d(np.asarray(gap_years, dtype=np.float64))
-    if (T < 1).any():
-        raise UsageError("gap_years must be at least 1", received=float(T.min()))
-    if not discount_rate > growth_long:
-        raise UsageError(
-            "the discount rate must exceed long-run growth",
-            received=f"{discount_rate} and {growth_long}",
-        )
-    last = max(int(growth_years), int(np.ceil(T.max())))
-    t = np.arange(1, last + 1)
-    span = max(growth_years - 1, 1)
-    g = np.where(
-        t <= growth_years,
-        growth_short + (growth_long - growth_short) * (t - 1) / span,
-        growth_long,
-    )
-    value = np.cumprod((1.0 + g) / (1.0 + discount_rate))
-    # After `last` both sums continue as the same geometric series.
-    ratio = (1.0 + growth_long) / (1.0 + discount_rate)
-    rest = value[-1] * ratio / (1.0 - ratio)
-    ramp = np.minimum(t[None, :] / T[:, None], 1.0)
-    result = ((ramp * value).sum(axis=1) + rest) / (value.sum() + rest)
-    return result if np.ndim(gap_years) else float(result[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False, init=False)
@@ -252,7 +146,7 @@ class CheapModelShock(Value):
             if key in given:
                 raise UsageError(f"shock parameter {key} is given twice")
             given.add(key)
-            values[key] = _checked(key, value)
+            values[key] = checked_parameter(key, value)
         put(self, "preset", preset)
         put(self, "variant", variant)
         put(self, "lens", lens)
@@ -280,12 +174,12 @@ class CheapModelShock(Value):
     @property
     def cost_surprise(self) -> float:
         """S, the log cost surprise at the parameters."""
-        return float(_surprise(self.parameters))
+        return float(surprise(self.parameters))
 
     @property
     def demand_gap(self) -> float:
         """The dlnH of the methods: log gap of compute demand at the parameters."""
-        return float(_demand(self.parameters))
+        return float(demand_gap(self.parameters))
 
     def with_severity(self, severity: float) -> CheapModelShock:
         """Return the same shock at another severity, under the same name."""
@@ -327,15 +221,15 @@ class CheapModelShock(Value):
         adoption = np.array([r.adoption for r in rows])
         erosion = np.array([r.erosion for r in rows])
         share = _shares(universe, rows)
-        draws = _draw_parameters(self.parameters)
-        uniform = _exposure_uniforms(universe.tickers)
+        draws = draw_parameters(self.parameters)
+        uniform = exposure_uniforms(universe.tickers)
         # The central share is the median, wherever it lies in its band.
         drawn_share = np.where(
             uniform < 0.5,
             share[:, 0] + (share[:, 1] - share[:, 0]) * 2 * uniform,
             share[:, 1] + (share[:, 2] - share[:, 1]) * (2 * uniform - 1),
         )
-        beta_basket, beta_market, basket = _betas(universe, model)
+        beta_basket, beta_market, basket = basket_betas(universe, model)
         market = self.parameters["market_move"]
         if market and beta_market is None:
             raise UsageError(
@@ -343,9 +237,9 @@ class CheapModelShock(Value):
             )
 
         def logs(parameters, shares):
-            s = _surprise(parameters)
-            gap = _demand(parameters)
-            L = _present_value(parameters)
+            s = surprise(parameters)
+            gap = demand_gap(parameters)
+            L = present_value(parameters)
             size = parameters["severity"]
             s, gap, L = (np.atleast_1d(v)[:, None] for v in (s, gap, L))
             demand = size * sensitivity * L * np.log1p(shares * np.expm1(gap))
@@ -355,10 +249,12 @@ class CheapModelShock(Value):
 
         centre = [v[0] for v in logs(self.parameters, share[None, :, 1])]
         spread = np.sum(logs(draws, drawn_share), axis=0)
-        band = _sector_band(universe)
+        band = sector_bands(universe)
         members = basket if basket.any() else None
-        driver0 = _driver(np.sum(centre, axis=0)[None, :], members, self, table)
-        driver = _driver(spread, members, self, table)
+        driver0 = basket_move(
+            np.sum(centre, axis=0)[None, :], members, self.parameters, table
+        )
+        driver = basket_move(spread, members, draws, table)
         unknown = ~known & ~zero
 
         def banded(b):
@@ -432,190 +328,11 @@ class CheapModelShock(Value):
         return f"CheapModelShock({self.preset!r}, {self.variant}{extra})"
 
 
-def _checked(key: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise UsageError(
-            f"shock parameter {key} is not a number", received=repr(value)
-        ) from None
-    limits = {
-        "severity": (0.0, 20.0),
-        "cost_ratio": (1.0, np.inf),
-        "credibility": (0.0, 1.0),
-        "priced_in_trend": (1.0, np.inf),
-        "training_share": (0.0, 1.0),
-        "market_move": (-0.9, 5.0),
-        "gap_years": (1.0, 100.0),
-        "growth_years": (1, 100),
-        "growth_short": (-0.5, 2.0),
-        "growth_long": (-0.5, 2.0),
-    }
-    low, high = limits.get(key, (0.0, np.inf))
-    if not (np.isfinite(number) and low <= number <= high):
-        raise UsageError(
-            f"shock parameter {key} is out of range",
-            received=value,
-            expected=f"{low:g} to {high:g}",
-        )
-    return int(number) if key == "growth_years" else number
-
-
-def _surprise(q: Any) -> Any:
-    raw = q["credibility"] * np.log(q["cost_ratio"])
-    return np.maximum(0.0, raw - q["trend_years"] * np.log(q["priced_in_trend"]))
-
-
-def _demand(q: Any) -> Any:
-    tau = q["training_share"]
-    response = tau * (q["elasticity_training"] - 1.0) + (1.0 - tau) * (
-        q["elasticity_inference"] - 1.0
-    )
-    return _surprise(q) * response
-
-
-def _present_value(q: Any) -> Any:
-    return present_value_ratio(
-        q["gap_years"],
-        growth_years=q["growth_years"],
-        growth_short=q["growth_short"],
-        growth_long=q["growth_long"],
-        discount_rate=q["discount_rate"],
-    )
-
-
 def _shares(universe: Any, rows: list) -> np.ndarray:
     """(N, 3) low, central, high: the user's share, else the role's band."""
     bands = np.array([[r.share[0], sum(r.share) / 2, r.share[1]] for r in rows])
     given = ~np.isnan(universe.ai_share).any(axis=1)
     return np.where(given[:, None], universe.ai_share, bands)
-
-
-def _draw_parameters(centre: Any) -> dict[str, Any]:
-    """(M,) draws of each uncertain parameter; the others stay as they are."""
-    from scipy.stats import beta as beta_law
-    from scipy.stats import norm
-
-    names = list(_RANGES)
-    z = BlockStream(_SEED, "severity").normals(0, _DRAWS * len(names))
-    z = dict(zip(names, z.reshape(len(names), _DRAWS), strict=True))
-    z["credibility"] = (
-        _COST_CREDIBILITY * z["cost_ratio"]
-        + np.sqrt(1 - _COST_CREDIBILITY**2) * z["credibility"]
-    )
-    z["elasticity_inference"] = (
-        _ELASTICITIES * z["elasticity_training"]
-        + np.sqrt(1 - _ELASTICITIES**2) * z["elasticity_inference"]
-    )
-    out: dict[str, Any] = dict(centre)
-    for name, (low, high) in _RANGES.items():
-        middle, default = centre[name], DEFAULTS[name]
-        if name in _SHARES:
-            sd = (high - low) / (2 * _Z95)
-            room = min(middle * (1 - middle) / sd**2 - 1, 1e6)
-            if room <= 0:  # a share at or near 0 or 1 is taken as certain
-                out[name] = np.full(_DRAWS, middle)
-            else:
-                out[name] = beta_law.ppf(
-                    norm.cdf(z[name]), middle * room, (1 - middle) * room
-                )
-            continue
-        if name in _LOG_SCALE:
-            low, high, middle, default = np.log([low, high, middle, default])
-        side = np.where(z[name] < 0, default - low, high - default) / _Z95
-        values = middle + side * z[name]
-        if name in _LOG_SCALE:
-            values = np.maximum(1.0, np.exp(values))
-        out[name] = np.maximum(values, _FLOORS.get(name, -np.inf))
-    return out
-
-
-def _exposure_uniforms(tickers: tuple[str, ...]) -> np.ndarray:
-    """(M, N) uniforms with half common variation; an asset's draws follow its name."""
-    import zlib
-
-    from scipy.stats import norm
-
-    common = BlockStream(_SEED, "severity").normals(1, _DRAWS)
-    own = np.column_stack(
-        [
-            BlockStream(_SEED, "severity").normals(2 + zlib.crc32(t.encode()), _DRAWS)
-            for t in tickers
-        ]
-    )
-    rho = _EXPOSURE_COMMON
-    return norm.cdf(np.sqrt(rho) * common[:, None] + np.sqrt(1 - rho) * own)
-
-
-def _betas(universe: Any, model: Any) -> tuple[Vector | None, Vector | None, Any]:
-    """AI-basket beta (basket minus market), market beta, and the basket's members.
-
-    The market proxy is SPY where the model has it, else the equal-weighted companies
-    and equity funds outside the basket.
-    """
-    members = np.array(
-        [
-            r in INFRASTRUCTURE and c in COMPANY_CLASSES
-            for r, c in zip(universe.role, universe.asset_class, strict=True)
-        ],
-        dtype=bool,
-    )
-    if model is None:
-        return None, None, members
-    position = {a: i for i, a in enumerate(model.assets)}
-    inside = np.array([position.get(t, -1) for t in universe.tickers])
-    C = model.dense_covariance()
-    n = C.shape[0]
-    basket = np.zeros(n)
-    columns = inside[members & (inside >= 0)]
-    basket[columns] = 1.0
-    market = np.zeros(n)
-    if "SPY" in position:
-        market[position["SPY"]] = 1.0
-    else:
-        zero = universe.is_structural_zero()
-        market[inside[~members & ~zero & (inside >= 0)]] = 1.0
-    if not market.any():
-        market[:] = 1.0
-    market /= market.sum()
-    covers = np.column_stack([C, np.zeros(n)])  # column -1 stands for cash
-
-    def beta(factors):
-        F = np.column_stack(factors)
-        return np.linalg.lstsq(F.T @ C @ F, F.T @ covers[:, inside], rcond=None)[0]
-
-    market_beta = beta([market])[0]
-    if columns.size < 3:  # too few names to call it a basket
-        return None, market_beta, members
-    basket /= basket.sum()
-    return beta([market, basket - market])[1], market_beta, members
-
-
-def _driver(logs: np.ndarray, members: Any, shock: CheapModelShock, table: Any):
-    """(M,) mean log move of the AI basket; by role midpoints where none is present."""
-    if members is not None:
-        return np.log(np.exp(logs[:, members]).mean(axis=1))
-    rows = [table[r] for r in sorted(INFRASTRUCTURE)]
-    q = shock.parameters
-    if logs.shape[0] > 1:
-        q = _draw_parameters(q)
-    s, gap, L = (
-        np.atleast_1d(v)[:, None] for v in (_surprise(q), _demand(q), _present_value(q))
-    )
-    sens = np.array([r.operating_leverage * r.pass_through for r in rows])
-    share = np.array([sum(r.share) / 2 for r in rows])
-    erosion = q["erosion_scale"] * np.array([r.erosion for r in rows])
-    size = q["severity"]
-    values = size * (sens * L * np.log1p(share * np.expm1(gap)) - erosion * s)
-    return np.log(np.exp(values).mean(axis=1))
-
-
-def _sector_band(universe: Any) -> Vector:
-    rows = []
-    for sector, kind in zip(universe.sector, universe.asset_class, strict=True):
-        table = COMPANY_BAND if kind in COMPANY_CLASSES else FUND_BAND
-        rows.append(table.get(sector, UNSTATED_BAND))
-    return np.array(rows)
 
 
 def _basis(universe, zero, unknown, by_lens, beta, band, driver) -> tuple[str, ...]:

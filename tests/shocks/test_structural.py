@@ -16,13 +16,10 @@ from engine import (
     UsageError,
 )
 from engine.data.roles import INFRASTRUCTURE, ROLES
-from engine.shocks._structural import (
-    DEFAULTS,
-    PRESETS,
-    _draw_parameters,
-    present_value_ratio,
-)
+from engine.shocks import PRESETS, present_value_ratio
+from engine.shocks.chain import DEFAULTS
 from engine.shocks.roles import COMPANY_BAND
+from engine.shocks.severity import draw_parameters
 
 # Methods 2.3, typed again: role -> (phi, DOL, v, d, low share, high share).
 TABLE = {
@@ -394,11 +391,12 @@ RANGES = {
     "gap_years": (2, 5),
     "trend_years": (0.0, 1.0),
     "credibility": (0.2, 0.8),
+    "training_share": (0.3, 0.6),
 }
 
 
 def one_draw():
-    return _draw_parameters(dict(DEFAULTS))
+    return draw_parameters(dict(DEFAULTS))
 
 
 @pytest.mark.parametrize(("name", "points"), RANGES.items())
@@ -410,18 +408,19 @@ def test_ranges_are_five_and_ninety_five_per_cent_points(name, points):
     assert abs((values > high).mean() - 0.05) < 0.02
 
 
-@pytest.mark.parametrize("name", [*RANGES, "training_share"])
+@pytest.mark.parametrize("name", [n for n in RANGES if n != "training_share"])
 def test_the_default_is_the_centre(name):
-    values = one_draw()[name]
-    centre = values.mean() if name in ("credibility", "training_share") else (
-        np.median(values)
-    )  # fmt: skip
-    assert centre == pytest.approx(DEFAULTS[name], rel=0.06)
+    assert np.median(one_draw()[name]) == pytest.approx(DEFAULTS[name], rel=0.06)
 
 
-def test_the_training_share_has_the_width_of_its_range():
-    low, high = np.quantile(one_draw()["training_share"], [0.05, 0.95])
-    assert high - low == pytest.approx(0.3, abs=0.02)
+def test_a_beta_between_three_and_six_tenths_cannot_be_centred_on_a_half():
+    assert np.median(one_draw()["training_share"]) == pytest.approx(0.45, abs=0.01)
+
+
+def test_a_value_of_the_users_own_moves_the_law_of_a_share():
+    moved = draw_parameters(CheapModelShock(c=0.7).parameters)["credibility"]
+    usual = one_draw()["credibility"]
+    assert moved.mean() - usual.mean() == pytest.approx(0.2, abs=0.01)
 
 
 def test_copula_correlations():
@@ -439,7 +438,7 @@ def test_copula_correlations():
 def test_draws_stay_in_the_domain():
     for changes in ({}, {"c": 1.0, "tau": 0.0}, {"k": 1.0, "h": 0.0, "T_g": 1.0}):
         shock = CheapModelShock(**changes)
-        draws = _draw_parameters(shock.parameters)
+        draws = draw_parameters(shock.parameters)
         assert (draws["cost_ratio"] >= 1).all() and (draws["gap_years"] >= 1).all()
         for share in ("credibility", "training_share"):
             assert ((draws[share] >= 0) & (draws[share] <= 1)).all()
@@ -540,7 +539,7 @@ def test_discounting_must_beat_growth():
 
 def test_a_total_loss_is_refused_with_the_asset():
     with pytest.raises(ModelError, match="lose all or more of an asset; at asset T0"):
-        CheapModelShock(severity=20.0).moves(companies(["neocloud"]))
+        CheapModelShock("substitution", severity=20.0).moves(companies(["neocloud"]))
 
 
 def test_parameters_cannot_be_changed_and_survive_pickling():

@@ -92,6 +92,7 @@ def shocks(
     shock: Shock | None = None,
     source: Prices | None = None,
     moves: Annotated[bool, Parameter(negative=())] = False,
+    window: int = 504,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """List the presets, or the move of every asset under one of them.
@@ -104,12 +105,16 @@ def shocks(
         Where prices come from.
     moves
         Show the move, band and basis of every asset of the prices.
+    window
+        Sessions used for the AI-basket betas.
     json
         Print JSON.
     """
     from backtests.cli import inspect
 
-    inspect.shocks(shock or Shock(), source or Prices(), moves=moves, json=json)
+    inspect.shocks(
+        shock or Shock(), source or Prices(), moves=moves, window=window, json=json
+    )
 
 
 @app.command
@@ -135,12 +140,11 @@ def stress(
 
     source, run, shock = source or Prices(), run or Run(), shock or Shock()
     with Meter(run.quiet):
-        panel = source.load()
+        holdings = run.book(book, source)
+        panel = source.load(holdings)
         chosen = CheapModelShock(shock.preset, severity=shock.severity)
         others = [p for p in PRESETS if p != chosen.preset]
-        _, priced, scenarios = prepare(
-            run.book(book, source), panel, settings(run, shock)
-        )
+        _, priced, scenarios = prepare(holdings, panel, settings(run, shock))
         report = run_stress(
             priced,
             scenarios,
@@ -180,8 +184,9 @@ def propose(
 
     source, run, shock = source or Prices(), run or Run(), shock or Shock()
     chosen = settings(run, shock, limits)
-    panel = source.load()
-    view, priced, scenarios = prepare(run.book(book, source), panel, chosen)
+    holdings = run.book(book, source)
+    panel = source.load(holdings)
+    view, priced, scenarios = prepare(holdings, panel, chosen)
     limit = shock_limit(priced, scenarios, chosen)
     proposal = run_propose(
         priced,
@@ -227,10 +232,9 @@ def backtest(
     walk = walk or Walk()
     chosen = settings(run, shock, limits, walk)
     with Meter(run.quiet) as meter:
-        panel = source.load()
-        results = walking.compare(
-            run.book(book, source), panel, chosen, strategy, progress=meter
-        )
+        holdings = run.book(book, source)
+        panel = source.load(holdings)
+        results = walking.compare(holdings, panel, chosen, strategy, progress=meter)
     if run.out is not None:
         for result in results:
             result.write(run.out / result.name.replace(" ", "_"))
@@ -282,9 +286,10 @@ def sweep(
     source, run, shock = source or Prices(), run or Run(), shock or Shock()
     chosen = settings(run, shock, limits, walk or Walk())
     with Meter(run.quiet) as meter:
-        panel = source.load()
+        holdings = run.book(book, source)
+        panel = source.load(holdings)
         result = walking.sweep(
-            run.book(book, source),
+            holdings,
             panel,
             chosen,
             strategy,
@@ -295,6 +300,7 @@ def sweep(
             progress=meter,
         )
     walking.show_sweep(result, json=run.json)
+    walking.check_sweep(result)
 
 
 @app.command
@@ -328,10 +334,9 @@ def report(
     if target.suffix != ".html":
         target = target / "report.html"
     with Meter(run.quiet) as meter:
-        panel = source.load()
-        result = run_job(
-            run.book(book, source), panel, chosen, title=title, progress=meter
-        )
+        holdings = run.book(book, source)
+        panel = source.load(holdings)
+        result = run_job(holdings, panel, chosen, title=title, progress=meter)
         written = write_report(target, result.report)
     if run.json:
         show.emit_json(show.job_dict(result, written))

@@ -71,6 +71,9 @@ def data(
                 received=export.name,
                 expected=".csv or .parquet",
             )
+        if json:
+            show.emit_json(describe(panel) | {"written": str(export)})
+            return
         print(f"{'SYNTHETIC ' if panel.synthetic else ''}prices written to {export}")
         return
     facts = describe(panel)
@@ -114,7 +117,9 @@ def _resembles(panel: PricePanel, path: Path, *, json: bool) -> None:
     print(frame.to_string(index=False, float_format=lambda x: f"{x:.3f}"))
 
 
-def shocks(shock: Shock, source: Prices, *, moves: bool, json: bool) -> None:
+def shocks(
+    shock: Shock, source: Prices, *, moves: bool, window: int, json: bool
+) -> None:
     """List presets, or the moves of every asset."""
     if not moves:
         rows = [CheapModelShock(p, severity=shock.severity) for p in PRESETS]
@@ -154,7 +159,7 @@ def shocks(shock: Shock, source: Prices, *, moves: bool, json: bool) -> None:
 
     panel = source.load()
     view = panel.as_of(panel.dates[-1], hindsight_parameters=True)
-    model = fit(view, tickers=eligible(view, None, window=504))
+    model = fit(view, window=window, tickers=eligible(view, None, window=window))
     chosen = CheapModelShock(shock.preset, severity=shock.severity)
     frame = chosen.moves(model.universe, model).to_frame()
     if json:

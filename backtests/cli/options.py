@@ -39,16 +39,19 @@ class Prices:
     tickers: str | None = None
     """Use only these tickers, separated by commas."""
 
-    def load(self, extra: tuple[str, ...] = ()) -> PricePanel:
-        """Load the panel; ``extra`` tickers join an explicit list."""
+    def load(self, book: Portfolio | None = None) -> PricePanel:
+        """Load the panel; the assets of ``book`` join an explicit list of tickers."""
         from engine.data.load import load_panel
 
         source: Any = self.prices
         if "," in source:
-            source = [p.strip() for p in source.split(",")]
+            source = [p.strip() for p in source.split(",") if p.strip()]
+            if not source:
+                raise UsageError("--prices names no file", received=self.prices)
         tickers = names(self.tickers)
         if tickers is not None:
-            tickers = tuple(dict.fromkeys([*tickers, *extra]))
+            held = () if book is None else book.assets
+            tickers = tuple(dict.fromkeys([*held, *tickers]))
         return load_panel(
             source,
             tickers,
@@ -194,6 +197,10 @@ def settings(
     from engine.costs import Costs
 
     limits = limits or Limits()
+    if limits.limit is not None and not 0.0 <= limits.limit <= 1.0:
+        raise UsageError(
+            "--limit is a loss as a decimal", received=limits.limit, expected="0 to 1"
+        )
     return Settings(
         as_of=run.as_of,
         preset=shock.preset,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from backtests.result import BacktestResult
 from backtests.sweeps import SweepResult, run_sweep
 from engine.data.panel import PricePanel
 from engine.data.portfolio import CASH_PREFIX, Portfolio
-from engine.errors import UsageError
+from engine.errors import ModelError, UsageError
 from strategies.min_variance import MinimumVariance
 from strategies.shock_aware import HoldWithCash, ShockAware
 
@@ -79,7 +80,7 @@ def compare(
 def _shock_aware(*, book, settings, tickers, **cell) -> ShockAware:
     options: dict[str, Any] = {
         "limit": settings.limit or 0.08,
-        "upper": settings.upper,
+        "upper": max(settings.upper, *book.values()),
         **cell,
     }
     return ShockAware(
@@ -105,6 +106,10 @@ def _hold_cash(*, book, settings, tickers, **cell) -> HoldWithCash:
 
 
 _FACTORIES = {"shock-aware": _shock_aware, "hold-cash": _hold_cash}
+_SWEPT = {
+    "shock-aware": ("limit", "upper", "window", "es_cap"),
+    "hold-cash": ("limit", "window"),
+}
 
 
 def sweep(
@@ -135,7 +140,7 @@ def sweep(
     )
     return run_sweep(
         partial(_FACTORIES[strategy], book=weights, settings=settings, tickers=tickers),
-        parse_grid(grid),
+        parse_grid(grid, strategy),
         panel,
         executor=executor,  # type: ignore[arg-type]
         n_jobs=n_jobs,
@@ -150,8 +155,8 @@ def sweep(
     )
 
 
-def parse_grid(grid: Sequence[str]) -> dict[str, list[float]]:
-    """Parse ``name=value,value`` items."""
+def parse_grid(grid: Sequence[str], strategy: str) -> dict[str, list[float]]:
+    """Parse ``name=value,value`` items; only what the strategy has can be swept."""
     cells: dict[str, list[float]] = {}
     for item in grid:
         name, equals, values = item.partition("=")
@@ -166,11 +171,15 @@ def parse_grid(grid: Sequence[str]) -> dict[str, list[float]]:
                 received=repr(item),
                 expected='"limit=0.06,0.08", each name once',
             )
-        if name not in ("limit", "upper", "window", "es_cap"):
+        if name not in _SWEPT[strategy]:
             raise UsageError(
-                "this parameter cannot be swept",
+                f"this parameter of {strategy} cannot be swept",
                 received=repr(name),
-                expected="limit, upper, window, es_cap",
+                expected=", ".join(_SWEPT[strategy]),
+            )
+        if not all(math.isfinite(x) and x > 0 for x in numbers):
+            raise UsageError(
+                "values of a grid are positive numbers", received=repr(item)
             )
         cells[name] = numbers
     return cells
@@ -186,3 +195,12 @@ def show_sweep(result: SweepResult, *, json: bool) -> None:
     print()
     for name, value in result.summary().items():
         print(f"{name}: {value}")
+
+
+def check_sweep(result: SweepResult) -> None:
+    """Fail when no cell finished: a table of errors is not a result."""
+    if not result.finished:
+        raise ModelError(
+            "every cell of the sweep failed",
+            received=str(result.failed[0].error),
+        )

@@ -209,7 +209,10 @@ FLAGS = {
         ["--base-currency", "DOLLAR"],
         "not a currency code; received 'D",
     ),
-    "tickers": (["--tickers", "NVDA,ANET"], "no prices for this ticker; at asset VST"),
+    "tickers": (
+        ["--tickers", "NVDA,ANETT"],
+        "no prices for this ticker; at asset ANETT",
+    ),
 }
 PROPOSE_FLAGS = {
     "group that is none": (
@@ -220,7 +223,7 @@ PROPOSE_FLAGS = {
     "group that cannot be read": (["--group", "Japan"], "cannot read a group limit"),
     "candidate without prices": (["--candidates", "TLTT"], "no prices for this ticker"),
     "empty candidates": (["--candidates", ","], "an empty list of tickers"),
-    "limit": (["--limit", "nan"], "a stress cap must be a number"),
+    "limit": (["--limit", "nan"], "--limit is a loss as a decimal; received nan"),
     "turnover": (["--turnover", "-0.1"], "turnover must not be negative"),
     "es-cap": (["--es-cap", "-0.1"], "es_cap must not be negative"),
     "spread": (
@@ -285,7 +288,7 @@ def test_backtests_that_cannot_be_run(extra, words, place, capfd):
     [
         (["--grid", "limit"], "cannot read a grid item; received 'limit'"),
         (["--grid", "limit=a,b"], "cannot read a grid item"),
-        (["--grid", "colour=1"], "this parameter cannot be swept; received 'colour'"),
+        (["--grid", "colour=1"], "cannot be swept; received 'colour'"),
         (["--strategy", "hold"], "this strategy has no parameters to sweep"),
         (["--executor", "spark"], "unknown executor; received 'spark'"),
         (["--n-jobs", "0"], "n_jobs must be positive"),

@@ -272,6 +272,32 @@ def test_sweep(ballast, tmp_path):
     assert document(again[1])["cells"] == result["cells"]
 
 
+def test_a_cell_of_a_sweep_is_the_backtest_of_its_limit(ballast):
+    limit = ("--limit", "0.15", "--json")
+    _, out, _ = ballast(
+        "backtest", ballast.book, *WALK, *limit, "--strategy", "shock-aware"
+    )
+    alone = document(out)[0]
+    _, out, _ = ballast("sweep", ballast.book, *WALK, *limit, "--grid", "limit=0.15")
+    cell = document(out)["cells"][0]
+    assert cell["volatility"] == alone["volatility"] > 0
+    assert cell["total_return"] == alone["total_return"]
+
+
+def test_a_sweep_of_failures_is_a_failure(ballast):
+    status, _, err = ballast(
+        "sweep", ballast.book, *WALK, "--grid", "window=100000", "--json"
+    )
+    assert status == 1
+    assert "every cell of the sweep failed" in err
+
+
+def test_listed_tickers_join_those_of_the_book(ballast):
+    status, out, _ = ballast("stress", ballast.book, "--tickers", "TLT,PG", "--json")
+    assert status == 0
+    assert set(document(out)["shocks"][0]["by_asset"]) >= {"NVDA", "VST"}
+
+
 def test_infeasible_is_exit_status_one(ballast, tmp_path):
     path = tmp_path / "trades.csv"
     status, out, err = ballast(

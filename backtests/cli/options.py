@@ -38,6 +38,8 @@ class Prices:
     """Currency of every result."""
     tickers: str | None = None
     """Use only these tickers, separated by commas."""
+    exposures: str | None = None
+    """Dated AI shares per company: "builtin", or a file; role bands otherwise."""
 
     def load(self, book: Portfolio | None = None) -> PricePanel:
         """Load the panel; the assets of ``book`` join an explicit list of tickers."""
@@ -61,6 +63,7 @@ class Prices:
             currency=self.currency,
             fx=self.fx,
             cash_rates=self.cash_rates,
+            exposures=self.exposures,
         )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.data.exposures import read_exposures
 from engine.data.files import csv_header, is_table, read_table
 from engine.data.panel import _FX_MAX_AGE, PricePanel, parse_time
 from engine.data.provider import Frames, Provider, provider
@@ -46,6 +47,7 @@ def load_panel(
     currency: str | Mapping[str, str] | None = None,
     fx: Any = None,
     cash_rates: Any = None,
+    exposures: Any = None,
 ) -> PricePanel:
     """Load prices from a file, a folder, a DataFrame or a named provider.
 
@@ -73,6 +75,9 @@ def load_panel(
         Date index (or column), one column per currency: USD for one unit.
     cash_rates : DataFrame or path, optional
         Date index (or column), one column per currency: annual rate as a decimal.
+    exposures : "builtin", path or DataFrame, optional
+        Dated AI roles and shares per company (`engine.data.exposures`); without it a
+        company takes the unsourced band of its role.
 
     Returns
     -------
@@ -121,6 +126,8 @@ def load_panel(
             )
     labels = (labels or Universe(())).select(names)
     labels = _with_currency(labels, currency, frames.currency)
+    if exposures is not None:
+        labels = labels.with_exposures(read_exposures(exposures))
     stated = price_basis or frames.price_basis
     if price_basis and frames.price_basis and price_basis != frames.price_basis:
         raise DataError(

@@ -29,6 +29,7 @@ _TEXT_COLUMNS = (
     "exposure_currency",
     "theme",
     "role",
+    "share_source",
 )
 
 
@@ -59,6 +60,8 @@ class Universe(Value):
         What drives the asset's value, ``MULTI`` for baskets.
     theme, role : tuple of str
         The user's label and the role it maps to (`engine.data.roles`).
+    share_source : tuple of str
+        Where an AI share comes from, for the reader; empty where the band stands in.
     ai_share : (N, 3) float64
         Low, central and high AI share of revenue; NaN where the role's band stands in.
     role_known_from : (N,) datetime64[D]
@@ -78,6 +81,7 @@ class Universe(Value):
     exposure_currency: tuple[str, ...] = ()
     theme: tuple[str, ...] = ()
     role: tuple[str, ...] = ()
+    share_source: tuple[str, ...] = ()
     ai_share: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
     role_known_from: np.ndarray = field(
         default_factory=lambda: np.empty(0, "datetime64[D]")
@@ -222,6 +226,33 @@ class Universe(Value):
             "unknown" if late else r for late, r in zip(later, self.role, strict=True)
         )
         return replace(self, role=role, ai_share=share)
+
+    def with_exposures(self, table) -> Universe:
+        """Universe with the roles and AI shares of a dated table put in.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame
+            As `engine.data.exposures.read_exposures` returns it. Tickers it does not
+            name keep what they had; a role ``unknown`` in it leaves the asset alone.
+        """
+        rows = {r["ticker"]: r for r in table.to_dict("records")}
+        role, source = list(self.role), list(self.share_source)
+        share, known = self.ai_share.copy(), self.role_known_from.copy()
+        for i, ticker in enumerate(self.tickers):
+            row = rows.get(ticker)
+            if row is None or row["role"] == "unknown":
+                continue
+            role[i], source[i] = row["role"], row["source"]
+            share[i] = row["share_low"], row["share"], row["share_high"]
+            known[i] = np.datetime64(row["known_from"], "D")
+        return replace(
+            self,
+            role=tuple(role),
+            share_source=tuple(source),
+            ai_share=share,
+            role_known_from=known,
+        )
 
     def labels(self, attribute: str) -> tuple[str, ...]:
         """Labels of one grouping: country, region, currency, sector, role, ..."""

@@ -348,7 +348,9 @@ def _basis(universe, zero, unknown, by_lens, beta, band, driver) -> tuple[str, .
             if role == "none":
                 words.append("role none: no AI exposure stated")
             elif given[i]:
-                words.append(f"{role}: AI share as given by the user")
+                source = universe.share_source[i] or "as given by the user"
+                share = universe.ai_share[i, 1]
+                words.append(f"{role}: AI share {share:.0%}, {source}")
             else:
                 words.append(f"{role}: role midpoint, unsourced")
         else:

@@ -218,7 +218,7 @@ def test_a_users_share_replaces_the_band():
     moves = CheapModelShock().moves(universe)
     assert moves.central[0] == pytest.approx(by_formula("accelerator", 0.88), abs=2e-6)
     assert moves.central[1] == pytest.approx(by_formula("accelerator"), abs=2e-6)
-    assert moves.basis[0] == "accelerator: AI share as given by the user"
+    assert moves.basis[0] == "accelerator: AI share 88%, as given by the user"
     assert moves.basis[1] == "accelerator: role midpoint, unsourced"
 
 

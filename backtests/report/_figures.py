@@ -348,8 +348,8 @@ def agreement(inputs: ReportInputs) -> tuple[dict[str, float], Picture] | None:
         f"correlation {stats['rank_held']:.2f} ({held.sum()} names); all "
         f"{len(names)} names: {percent(stats['mae_all'], 1)} and "
         f"{stats['rank_all']:.2f}. Nothing in this run was tuned to the day; but the "
-        "role midpoints are unsourced judgement made after it, and one multiplier is a "
-        "fit to it, so agreement here is no validation."
+        "multipliers by role are judgement made after it, and one is a fit to it, so "
+        "agreement here is no validation."
     )
     picture = finish(
         figure,

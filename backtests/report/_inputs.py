@@ -372,3 +372,25 @@ def labels_of(
             text = known.get(name, "") or "not stated"
         out.append(text)
     return tuple(out)
+
+
+def exposures_note(stress: StressReport) -> str:
+    """Say how much of the weight in AI roles has a documented AI share."""
+    universe = stress.scenarios.universe
+    roles = [r not in ("none", "unknown") for r in universe.role]
+    in_role = np.abs(stress.weights) * np.array(roles, dtype=bool)
+    documented = np.array(
+        [s.startswith(("reported", "derived")) for s in universe.share_source],
+        dtype=bool,
+    )
+    total = float(in_role.sum())
+    share = float((in_role * documented).sum()) / total if total else 0.0
+    if share == 0.0:
+        return (
+            "Role midpoints are unsourced: the AI share of revenue is the middle of a "
+            "band by role."
+        )
+    return (
+        f"Of the weight in AI roles, {percent(share, 0)} has an AI share from a dated "
+        "document; the rest is judgement bands."
+    )

@@ -18,6 +18,7 @@ from backtests.report._inputs import (
     ReportInputs,
     Run,
     day,
+    exposures_note,
     loss_money,
     loss_text,
     number,
@@ -192,10 +193,10 @@ def notes(inputs: ReportInputs) -> list[str]:
     scenarios = inputs.stress.scenarios
     carry = float(inputs.stress.weights @ scenarios.leg_mean("base"))
     out = [
-        "Role midpoints are unsourced: the AI share of revenue is the middle of a band "
-        "by role, the multipliers are judgement made with knowledge of 27 January "
-        "2025, and one of them (fee erosion of neoclouds and lab backers) was fitted "
-        "to that day. Agreement with the day is therefore not a validation.",
+        exposures_note(inputs.stress),
+        "The multipliers by role are judgement made with knowledge of 27 January 2025, "
+        "and one of them (fee erosion of neoclouds and lab backers) was fitted to that "
+        "day. Agreement with the day is therefore not a validation.",
         "Ranks and distances are not probabilities. Nobody knows how likely any of "
         "these shocks is, and the bands cover severity within the model only.",
         f"A stress loss is a one-session move over {scenarios.horizon} sessions of "

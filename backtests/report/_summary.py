@@ -10,6 +10,7 @@ from backtests.report._inputs import (
     ReportInputs,
     Run,
     difference,
+    exposures_note,
     label,
     labels_of,
     loss_text,
@@ -221,9 +222,9 @@ def _walked(inputs: ReportInputs, runs: Sequence[Run]) -> list[str]:
 
 def _unsure(inputs: ReportInputs) -> str:
     text = (
-        "The exposures behind the shock are midpoints of unsourced bands by role, the "
-        "bands above cover severity and exposure within the model and not the model "
-        "itself, and no probability is attached to any shock."
+        f"{exposures_note(inputs.stress)} The bands above cover severity and exposure "
+        "within the model and not the model itself, and no probability is attached to "
+        "any shock."
     )
     if inputs.synthetic:
         text += " Prices are SYNTHETIC: none of these returns happened."

@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/january_2025"))
     parser.add_argument("--limit", type=float, help="cap on the severe loss, a decimal")
     parser.add_argument("--start", default="2019-01-02")
+    parser.add_argument("--exposures", help='"builtin" or a file; role bands otherwise')
     options = parser.parse_args()
 
     rates = read_table(options.data / "rates_vol_factors.csv.gz", what="rates")
@@ -46,6 +47,7 @@ def main() -> None:
         universe=options.data / "metadata.csv",
         price_basis="total_return",
         cash_rates=rates.assign(USD=rates["USD"] / 100.0),
+        exposures=options.exposures,
     )
     settings = Settings(
         as_of=AS_OF,

@@ -167,8 +167,8 @@ class CheapModelShock(Value):
     def citation(self) -> str:
         """Where the numbers come from."""
         return (
-            "structural model with role midpoints (unsourced judgement made with "
-            f"knowledge of {EVENT_DATE}), {self.variant} multipliers, {self.lens} lens"
+            f"structural model, {self.variant} multipliers by role (judgement made "
+            f"with knowledge of {EVENT_DATE}), {self.lens} lens"
         )
 
     @property

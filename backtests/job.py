@@ -18,7 +18,7 @@ from engine._stress import StressReport, stress
 from engine.constraints import Constraints, GroupLimit, StressCap
 from engine.costs import Costs
 from engine.data.panel import PricePanel
-from engine.data.portfolio import CASH_PREFIX, Portfolio
+from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
 from engine.data.view import MarketView
 from engine.errors import DataError
 from engine.model import ReturnModel, fit
@@ -269,8 +269,9 @@ def rules(
             fix="Start the walk-forward later.",
         )
     shock = shock_of(settings)
+    cash = cash_label(panel.base_currency)
     return (
-        Hold(held),
+        Hold({**held, cash: 1.0 - sum(held.values())}),
         HoldWithCash(held, limit, shock, tickers=tickers, window=settings.window),
         ShockAware(
             risky,

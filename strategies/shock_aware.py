@@ -12,6 +12,7 @@ from engine.constraints import Constraints, GroupLimit, StressCap
 from engine.costs import Costs
 from engine.data.portfolio import Portfolio, cash_label
 from engine.data.view import MarketView
+from engine.errors import DataError
 from engine.model import ReturnModel
 from engine.optimize._propose import propose
 from engine.optimize.problem import stress_measure
@@ -24,11 +25,25 @@ def book_at(book: Mapping[str, float], tickers: tuple[str, ...]) -> dict[str, fl
     """Return the book over the assets that can be held now, in proportion.
 
     A name that is not listed yet cannot be held; its share goes to the others, and
-    the day it becomes eligible it takes its place.
+    the day it becomes eligible it takes its place. What the book leaves to cash stays
+    cash: the weights returned sum to the same total.
     """
     present = {k: v for k, v in book.items() if k in set(tickers)}
     total = sum(present.values())
-    return {k: v / total for k, v in present.items()} if total > 0 else {}
+    scale = sum(book.values()) / total if total > 0 else 0.0
+    return {k: v * scale for k, v in present.items()}
+
+
+def cash_of(book: Mapping[str, float]) -> float:
+    """Return what a book of risky weights leaves to cash; an over-full one is wrong."""
+    rest = 1.0 - float(sum(book.values()))
+    if rest < -1e-6:
+        raise DataError(
+            "the book's weights exceed one",
+            received=f"{1.0 - rest:.6f}",
+            expected="at most 1; the rest is cash",
+        )
+    return max(0.0, rest)
 
 
 @dataclass(frozen=True)
@@ -41,7 +56,8 @@ class ShockAware:
     Parameters
     ----------
     book : mapping
-        Weights of the concentrated book that is followed; the benchmark.
+        Weights of the concentrated book that is followed, the benchmark; what they
+        leave below one is cash.
     limit : float, default 0.08
         Cap on the 90th percentile of the loss under the shock, worst lens, gains not
         counted (`engine.constraints.StressCap`).
@@ -86,18 +102,21 @@ class ShockAware:
         draws = self.n_scenarios if self.es_cap is not None else 64
         scenarios = scenarios_for(model, portfolio, n_scenarios=draws, seed=self.seed)
         upper = max(self.upper, 1.0 / max(1, len(model.assets)))
+        cash = cash_of(self.book)
+        followed = book_at(self.book, model.assets)
+        followed[cash_label(portfolio.base_currency)] = 1.0 - sum(followed.values())
         return propose(
             portfolio,
             scenarios,
             Constraints(
                 upper=upper,
-                cash=(0.0, 0.01),
+                cash=(0.0, cash + 0.01),
                 stress_caps=(StressCap(self.shock, self.limit),),
                 groups=self.groups,
                 es_cap=self.es_cap,
             ),
             self.costs,
-            benchmark=book_at(self.book, model.assets),
+            benchmark=followed,
             market=view,
         )
 
@@ -138,16 +157,16 @@ class HoldWithCash:
             for a, m in zip(portfolio.assets, portfolio.money, strict=True)
             if m > 0
         }
-        total = sum(held.values())
-        risky = (
-            {a: m / total for a, m in held.items()}
-            if total > 0
-            else book_at(self.book, model.assets)
-        )
+        start = held or book_at(self.book, model.assets)
+        total = sum(start.values())
+        if not total > 0:
+            raise DataError("none of the book's assets can be held yet", date=view.date)
+        risky = {a: m / total for a, m in start.items()}
         cap = StressCap(self.shock, self.limit)
         measure = stress_measure(cap, scenarios, cap.moves(scenarios))
         loss = measure.value(scenarios.align(risky))
-        share = 1.0 if loss <= self.limit else max(0.0, self.limit / loss)
+        most = 1.0 - cash_of(self.book)
+        share = min(most, max(0.0, self.limit / loss)) if loss > 0 else most
         target = {a: share * w for a, w in risky.items()}
         cash = cash_label(portfolio.base_currency)
         target[cash] = 1.0 - float(np.sum(list(target.values())))

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from engine.data.calendars import closing_times
 from engine.data.panel import PricePanel, parse_time
 from engine.data.portfolio import Portfolio, cash_label
 from engine.data.venues import close_utc
@@ -216,7 +217,9 @@ def _future_cells(
         columns = np.array([v == venue for v in panel.universe.venue])
         # An asset without a venue is known when the day is over everywhere.
         closes = (
-            close_utc(venue, dates[near]) if venue else dates[near] + np.timedelta64(1)
+            closing_times(venue, dates[near])
+            if venue
+            else dates[near] + np.timedelta64(1, "D")
         ).astype("datetime64[m]")
         hidden[np.ix_(near, columns)] = (closes > moment)[:, None]
     unfixed[near] = close_utc("FX", dates[near]) > moment

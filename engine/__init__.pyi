@@ -7,6 +7,8 @@ from . import shocks as shocks
 from ._stress import ShockResult as ShockResult
 from ._stress import StressReport as StressReport
 from ._stress import stress as stress
+from .alignment import align as align
+from .alignment import event_returns as event_returns
 from .constraints import Constraints as Constraints
 from .constraints import GroupLimit as GroupLimit
 from .constraints import StressCap as StressCap

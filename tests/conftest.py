@@ -9,6 +9,11 @@ from hypothesis import settings
 settings.register_profile("ballast", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("ballast")
 
+# Session tables are kept with the other test caches, not in the user's own.
+os.environ.setdefault(
+    "BALLAST_CACHE", str(Path(__file__).parents[1] / ".pytest_cache" / "calendars")
+)
+
 REAL_DATA = Path(
     os.environ.get("BALLAST_REAL_DATA", Path(__file__).parents[2] / "shared" / "data")
 )

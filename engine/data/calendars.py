@@ -67,7 +67,7 @@ class Override(NamedTuple):
     """ISO session date."""
     venue: str
     kind: str
-    """``closed``, ``open`` (a full session) or ``early_close``."""
+    """``closed``, ``open`` (a full session; late closes too) or ``early_close``."""
     close: str = ""
     """Official close, local HH:MM; ``open`` may leave it to the regular close."""
     source: str = ""
@@ -87,6 +87,7 @@ class Sessions(NamedTuple):
 _TWSE_GAP = (
     "; TAIEX, 2330.TW and 0050.TW all lack a price on the day, Hong Kong has one"
 )
+_CSAT_DAYS = ("2021-11-18", "2022-11-17", "2023-11-16", "2024-11-14", "2025-11-13")
 CORRECTIONS = (
     Override(
         "2022-02-04",
@@ -121,8 +122,19 @@ CORRECTIONS = (
         "closed",
         source="Typhoon Kong-rey, work suspended in Taipei" + _TWSE_GAP,
     ),
+    *(
+        Override(
+            day,
+            "KRX",
+            "open",
+            "16:30",
+            "national college entrance examination: trading moves to 10:00-16:30; "
+            "exchange_calendars has the same for these days up to 2020",
+        )
+        for day in _CSAT_DAYS
+    ),
 )
-"""Closures that exchange_calendars 4.13 lists as sessions, each with its evidence."""
+"""Closures and late closes that exchange_calendars 4.13 lacks, with their evidence."""
 
 
 def read_overrides(source: Any) -> tuple[Override, ...]:

@@ -26,6 +26,8 @@ class Frames(NamedTuple):
     currency: dict[str, str] | None = None
     """Quote currency by ticker, where the source states it."""
     synthetic: bool = False
+    actions: Any = None
+    """`engine.data.actions.CorporateActions`, where the source gives them."""
 
 
 @runtime_checkable
@@ -90,4 +92,11 @@ class ReferenceProvider:
         )
 
 
+def _yahoo() -> Provider:
+    from engine.data.providers.yahoo import YahooProvider
+
+    return YahooProvider()
+
+
 register_provider("reference", ReferenceProvider)
+register_provider("yahoo", _yahoo)

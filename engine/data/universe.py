@@ -303,7 +303,9 @@ class Universe(Value):
         )
         tickers = frame["ticker"].fillna("").astype(str).str.strip()
         columns: dict[str, Any] = {
-            name: tuple(frame[name].fillna("").astype(str).str.strip())
+            name: tuple(
+                "" if v != v or v is None else str(v).strip() for v in frame[name]
+            )
             for name in _TEXT_COLUMNS
             if name in frame.columns
         }

@@ -29,6 +29,10 @@ def days(*texts):
     return np.array(texts, dtype="datetime64[D]")
 
 
+def day_number(text):
+    return np.datetime64(text, "D").astype(np.int64)
+
+
 def texts(dates):
     return [str(d) for d in dates]
 
@@ -61,6 +65,8 @@ def empty_cache(tmp_path, monkeypatch):
         ("TSE", "2024-11-05", "2024-11-05T06:30", False),  # 15:30 from this one
         ("TWSE", "2025-02-03", "2025-02-03T05:30", False),
         ("KRX", "2025-01-31", "2025-01-31T06:30", False),
+        ("KRX", "2019-11-14", "2019-11-14T07:30", False),  # entrance examination
+        ("KRX", "2024-11-14", "2024-11-14T07:30", False),
         ("SSE", "2025-01-27", "2025-01-27T07:00", False),
         ("NSE", "2025-01-27", "2025-01-27T10:00", False),
         ("TSX", "2025-01-27", "2025-01-27T21:00", False),
@@ -95,10 +101,15 @@ def test_who_was_shut_around_27_january_2025(venue, last, next_):
 
 
 @pytest.mark.parametrize("correction", CORRECTIONS)
-def test_each_correction_is_a_closure_with_its_evidence(correction):
+def test_each_correction_holds_and_has_its_evidence(correction):
     got = sessions(correction.venue, correction.date, correction.date)
-    assert correction.kind == "closed" and got.dates.size == 0
+    assert got.dates.size == (correction.kind != "closed")
     assert len(correction.source) > 40
+    table = calendars._table(CALENDARS[correction.venue], calendars.cache_folder())
+    at = table.days == day_number(correction.date)
+    assert at.any()  # the package lists the day as a session: otherwise drop the row
+    if correction.close:
+        assert got.close[0] > table.minutes[at].astype("datetime64[m]")[0]
 
 
 @pytest.mark.parametrize("venue", CALENDARS)
@@ -510,13 +521,32 @@ def test_new_york_frankfurt_paris_and_toronto_agree_on_every_day(real_data):
         assert out_of_calendar(panel).empty, ticker
 
 
-def test_taiwan_corrections_are_days_on_which_others_traded(real_data):
-    """All Taiwanese series are empty and Hong Kong or Tokyo is not."""
+def test_evening_sessions_in_mumbai_are_listed_not_taken_for_stale_prices(real_data):
+    """Diwali: an hour of trading on a holiday, which the calendar does not carry."""
+    universe = pd.read_csv(real_data / "metadata.csv")
+    universe["quote_currency"] = "USD"
+    panel = load_panel(
+        real_data / "index_levels.csv.gz",
+        ["NIFTY50"],
+        universe=universe,
+        price_basis="split_adjusted",
+    )
+    table = out_of_calendar(panel)
+    evenings = table[table["problem"] == "price while shut"]
+    assert evenings["date"].dt.strftime("%Y-%m-%d").tolist() == [
+        "2017-10-19", "2018-11-07", "2021-11-04", "2022-10-24", "2024-11-01"
+    ]  # fmt: skip
+    usual = panel.as_of("2021-11-04T10:00")  # 15:30 in Mumbai
+    assert str(usual.date) == "2021-11-03"
+
+
+def test_closures_shipped_are_days_on_which_others_traded(real_data):
+    """All series of the venue are empty and Hong Kong or Tokyo is not."""
     asia = pd.read_parquet(real_data / "prices_asia_local.parquet")
     levels = pd.read_csv(
         real_data / "index_levels.csv.gz", index_col="date", parse_dates=True
     )
-    for c in CORRECTIONS:
+    for c in (c for c in CORRECTIONS if c.kind == "closed"):
         day = pd.Timestamp(c.date)
         others = levels.loc[day, ["HSI", "N225"]]
         if c.venue == "TWSE":

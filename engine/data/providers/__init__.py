@@ -1,0 +1,1 @@
+"""Providers that fetch prices from outside; each loads only when it is asked for."""

@@ -33,11 +33,11 @@ def run(tokens: Sequence[str] | None = None) -> int:
     if not arguments:
         arguments = ["--help"]
     try:
-        app(
+        status = app(
             arguments,
             exit_on_error=False,
             print_error=True,
-            result_action="return_none",
+            result_action="return_int_as_exit_code_else_zero",
         )
         sys.stdout.flush()
     except CycloptsError:
@@ -55,7 +55,7 @@ def run(tokens: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; finished work is kept", file=sys.stderr)
         return 1
-    return 0
+    return int(status)
 
 
 def _complain(error: Exception) -> None:

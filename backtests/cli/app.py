@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 import engine
+from backtests.cli.data import data_app
 from backtests.cli.options import (
     Limits,
     Meter,
@@ -26,7 +27,7 @@ app = App(
     help_format="plaintext",
 )
 
-STRATEGIES = ("hold", "equal", "min-variance", "hold-cash", "shock-aware")
+app.command(data_app)
 
 
 @app.command
@@ -58,32 +59,6 @@ def demo(
 
     with Meter(quiet) as meter:
         run_demo(out, seed=seed, seeds=seeds, json=json, progress=meter)
-
-
-@app.command
-def data(
-    *,
-    source: Prices | None = None,
-    out: Path | None = None,
-    resembles: Path | None = None,
-    json: Annotated[bool, Parameter(negative=())] = False,
-) -> None:
-    """Describe a price source; write it out; or compare the reference market with it.
-
-    Parameters
-    ----------
-    source
-        Where prices come from.
-    out
-        Write the prices as a wide table to this .csv or .parquet file.
-    resembles
-        Real prices (wide file): print reference and real statistics side by side.
-    json
-        Print JSON.
-    """
-    from backtests.cli import inspect
-
-    inspect.data(source or Prices(), export=out, resembles=resembles, json=json)
 
 
 @app.command

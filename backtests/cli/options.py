@@ -23,7 +23,7 @@ class Prices:
     """Where prices come from."""
 
     prices: str = "reference"
-    """CSV or Parquet file or folder (several with commas), or "reference"."""
+    """File or folder (several with commas), "reference", or STORE#SNAPSHOT."""
     universe: Path | None = None
     """Labels of the assets: ticker, asset_class, venue, country, ai_theme, ..."""
     price_basis: str | None = None
@@ -46,7 +46,12 @@ class Prices:
         from engine.data.load import load_panel
 
         source: Any = self.prices
-        if "," in source:
+        folder, mark, snapshot = source.rpartition("#")
+        if mark and Path(folder).is_dir():
+            from engine.data.store import StoreProvider
+
+            source = StoreProvider(folder, snapshot)
+        elif "," in source:
             source = [p.strip() for p in source.split(",") if p.strip()]
             if not source:
                 raise UsageError("--prices names no file", received=self.prices)

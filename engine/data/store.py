@@ -1,118 +1,49 @@
-"""Immutable, content-hashed snapshots of prices, as Parquet with a JSON manifest.
+"""A store of immutable snapshots: write, find, verify, and fill from a source.
 
-A snapshot is a folder ``<store>/<name>/`` that holds one Parquet file per table and
-``manifest.json``. It is written beside its place and renamed into it, so it is whole or
-absent; it is never overwritten: a name means one content for good. Two digests guard
-it: SHA-256 of every file's bytes, and a content hash of the labels, dates and numbers
-themselves, which does not change with the Parquet writer and which a caller can pin.
+A snapshot is a folder ``<store>/<name>/``. It is written beside its place and renamed
+into it, so it is whole or absent; it is never overwritten: a name means one content for
+good. What such a folder holds, and how it is hashed, is in `engine.data.snapshot`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import hashlib
-import io
 import json
 import os
 import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from engine._base import Value
 from engine.data.actions import CorporateActions
 from engine.data.files import write_atomic
 from engine.data.load import load_panel
 from engine.data.panel import PricePanel
 from engine.data.provider import Frames, Provider, provider
-from engine.data.universe import Universe
+from engine.data.snapshot import (
+    FACTS,
+    FORMAT,
+    MANIFEST,
+    Snapshot,
+    altered,
+    from_parquet,
+    hash_tables,
+    library_versions,
+    panel_frames,
+    read_manifest,
+    read_snapshot,
+    session_days,
+    to_parquet,
+    to_tables,
+    universe_of,
+)
 from engine.errors import DataError, StoreError
 
-FORMAT = 1
-MANIFEST = "manifest.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHORTEST_HASH = 8
-_TABLES = ("prices", "open", "volume", "fx", "cash_rates")
-_UNIVERSE_TEXT = (
-    "name asset_class venue country region sector quote_currency exposure_currency "
-    "theme role"
-).split()
-_UNIVERSE_DATES = ("role_known_from", "listed_from", "listed_until")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Snapshot(Value):
-    """What a snapshot holds, as its manifest says.
-
-    Attributes
-    ----------
-    name, content_hash : str
-    path : str
-        Its folder.
-    source : str
-        Where the prices came from.
-    price_basis : str or None
-    currencies : tuple of str
-        Quote currencies, sorted; those not stated are left out.
-    tickers : tuple of str
-    first_date, last_date : str
-        Session dates, ISO.
-    n_dates, n_actions : int
-    synthetic : bool
-    created : str
-        UTC, ISO; not part of the hash.
-    missing : mapping of str to str
-        Tickers asked for that the source did not deliver, with the reason.
-    notes : tuple of str
-        What the source scaled, left out or found odd.
-    versions : mapping of str to str
-    problem : str
-        Why it cannot be used; empty when it can.
-    """
-
-    name: str
-    content_hash: str = ""
-    path: str = ""
-    source: str = ""
-    price_basis: str | None = None
-    currencies: tuple[str, ...] = ()
-    tickers: tuple[str, ...] = ()
-    first_date: str = ""
-    last_date: str = ""
-    n_dates: int = 0
-    n_actions: int = 0
-    synthetic: bool = False
-    created: str = ""
-    missing: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    versions: Mapping[str, str] = field(default_factory=dict)
-    problem: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the snapshot as plain values for JSON."""
-        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        for name, value in plain.items():
-            if isinstance(value, tuple):
-                plain[name] = list(value)
-            elif isinstance(value, Mapping):
-                plain[name] = dict(value)
-        return plain
-
-    def __repr__(self) -> str:
-        if self.problem:
-            return f"Snapshot({self.name}: {self.problem})"
-        mark = "SYNTHETIC, " if self.synthetic else ""
-        return (
-            f"Snapshot({self.name}, {mark}{len(self.tickers)} assets, {self.n_dates} "
-            f"dates {self.first_date} to {self.last_date}, {self.price_basis}, "
-            f"{self.content_hash[:12]})"
-        )
 
 
 class StoreProvider:
@@ -181,10 +112,10 @@ def save_snapshot(
             expected="letters, digits, dot, dash and underscore; 100 at most",
         )
     if isinstance(frames, PricePanel):
-        frames = _panel_frames(frames)
+        frames = panel_frames(frames)
     actions = actions if actions is not None else frames.actions
-    tables, facts = _tables(frames, actions)
-    digest = _content_hash(tables, facts)
+    tables, facts = to_tables(frames, actions)
+    digest = hash_tables(tables, facts)
     root, target = Path(folder), Path(folder) / name
     if target.exists():
         return _same_or_refuse(root, name, digest)
@@ -197,14 +128,14 @@ def save_snapshot(
         **facts,
         "currencies": sorted({*codes, *(frames.currency or {}).values()} - {""}),
         "tickers": [str(c) for c in prices.columns],
-        "first_date": _days(prices)[0].astype(str),
-        "last_date": _days(prices)[-1].astype(str),
+        "first_date": session_days(prices)[0].astype(str),
+        "last_date": session_days(prices)[-1].astype(str),
         "n_dates": len(prices),
         "n_actions": 0 if actions is None else len(actions),
         "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "missing": dict(missing or {}),
         "notes": list(notes),
-        "versions": _versions(),
+        "versions": library_versions(),
         "files": {},
     }
     temporary = None
@@ -212,7 +143,7 @@ def save_snapshot(
         root.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=root, prefix=f".{name}.", suffix=".part"))
         for table, frame in tables.items():
-            content = _parquet(frame)
+            content = to_parquet(frame)
             write_atomic(temporary / f"{table}.parquet", content)
             manifest["files"][f"{table}.parquet"] = {
                 "sha256": hashlib.sha256(content).hexdigest(),
@@ -236,11 +167,11 @@ def save_snapshot(
             received=error.strerror or str(error),
             fix="Nothing was kept. Free space or choose another folder.",
         ) from error
-    return _snapshot(target)
+    return read_snapshot(target)
 
 
 def _same_or_refuse(root: Path, name: str, digest: str) -> Snapshot:
-    there = _snapshot(root / name)
+    there = read_snapshot(root / name)
     if there.content_hash != digest:
         raise StoreError(
             f"the name {name} is taken: snapshots are never overwritten",
@@ -264,12 +195,12 @@ def list_snapshots(folder: str | os.PathLike) -> tuple[Snapshot, ...]:
     """
     root = Path(folder)
     if not root.is_dir():
-        raise StoreError("no such store", received=str(root), expected="a folder")
+        raise DataError("no such store", received=str(root), expected="a folder")
     found = []
     for path in sorted(root.iterdir()):
         if path.is_dir() and _NAME.fullmatch(path.name):
             try:
-                found.append(_snapshot(path))
+                found.append(read_snapshot(path))
             except StoreError as error:
                 found.append(Snapshot(path.name, path=str(path), problem=str(error)))
     return tuple(found)
@@ -279,13 +210,13 @@ def find_snapshot(folder: str | os.PathLike, ref: str) -> Snapshot:
     """Return the snapshot of a name or content hash (8 characters or more)."""
     root = Path(folder)
     if _NAME.fullmatch(ref) and (root / ref).is_dir():
-        return _snapshot(root / ref)
+        return read_snapshot(root / ref)
     every = list_snapshots(root)
     if len(ref) >= _SHORTEST_HASH:
         found = [s for s in every if s.content_hash.startswith(ref)]
         if len({s.content_hash for s in found}) == 1:
             return found[0]
-    raise StoreError(
+    raise DataError(
         "no such snapshot",
         received=repr(ref),
         expected="one of: " + (", ".join(s.name for s in every) or "none, it is empty"),
@@ -302,24 +233,24 @@ def load_snapshot(folder: str | os.PathLike, name_or_hash: str) -> Frames:
     """
     snapshot = find_snapshot(folder, name_or_hash)
     path = Path(snapshot.path)
-    manifest = _manifest(path)
+    manifest = read_manifest(path)
     tables = {}
     for file, facts in manifest["files"].items():
         if Path(file).name != file:
-            raise _altered(path, file, "a name that leaves the folder")
+            raise altered(path, file, "a name that leaves the folder")
         try:
             content = (path / file).read_bytes()
         except OSError as error:
-            raise _altered(path, file, error.strerror or str(error)) from error
+            raise altered(path, file, error.strerror or str(error)) from error
         if hashlib.sha256(content).hexdigest() != facts.get("sha256"):
-            raise _altered(path, file, "another digest than the manifest")
-        tables[file.removesuffix(".parquet")] = _read(content, path, file)
-    facts = {k: manifest.get(k) for k in _FACTS}
-    if _content_hash(tables, facts) != manifest["content_hash"]:
-        raise _altered(path, MANIFEST, "another content than its hash")
+            raise altered(path, file, "another digest than the manifest")
+        tables[file.removesuffix(".parquet")] = from_parquet(content, path, file)
+    facts = {k: manifest.get(k) for k in FACTS}
+    if hash_tables(tables, facts) != manifest["content_hash"]:
+        raise altered(path, MANIFEST, "another content than its hash")
     return Frames(
         prices=tables["prices"],
-        universe=_universe(tables.get("universe")),
+        universe=universe_of(tables.get("universe")),
         price_basis=manifest["price_basis"],
         source=f"{manifest['source']} (snapshot {snapshot.name}, "
         f"{snapshot.content_hash[:12]})",
@@ -501,192 +432,3 @@ def import_files(
     if actions is not None:
         actions = actions.select(panel.tickers)
     return save_snapshot(folder, panel, name=name, actions=actions)
-
-
-_FACTS = ("source", "price_basis", "currency", "synthetic", "dividend_basis")
-"""Parts of the manifest that the content hash covers."""
-
-
-def _panel_frames(panel: PricePanel) -> Frames:
-    import pandas as pd
-
-    prices = panel.to_frame()
-
-    def frame(values, columns):
-        return pd.DataFrame(values, index=prices.index, columns=list(columns))
-
-    fx = None
-    if panel.fx_currencies:
-        dollars = np.ones(panel.dates.size)
-        rates = panel.fx
-        codes = list(panel.fx_currencies)
-        if panel.base_currency != "USD":
-            # Base units for one unit, divided by base units for one dollar.
-            dollars = panel.fx_rate("USD")
-            keep = [i for i, c in enumerate(codes) if c != "USD"]
-            base = 1.0 / dollars[:, None]
-            rates = np.column_stack([panel.fx[:, keep] / dollars[:, None], base])
-            codes = [*(codes[i] for i in keep), panel.base_currency]
-        fx = frame(rates, codes)
-    cash = None
-    if panel.cash_currencies:
-        cash = frame(panel.cash_rates, panel.cash_currencies)
-    return Frames(
-        prices=prices,
-        universe=panel.universe,
-        price_basis=panel.price_basis,
-        source=panel.source,
-        fx=fx,
-        cash_rates=cash,
-        open=None if panel.open is None else frame(panel.open, panel.tickers),
-        volume=None if panel.volume is None else frame(panel.volume, panel.tickers),
-        synthetic=panel.synthetic,
-    )
-
-
-def _tables(frames: Frames, actions: CorporateActions | None):
-    """Return tables by name, and the facts that go with them."""
-    import pandas as pd
-
-    tables = {}
-    for name in _TABLES:
-        frame = getattr(frames, name)
-        if frame is None:
-            continue
-        if not isinstance(frame.index, pd.DatetimeIndex):
-            raise DataError(f"{name}: a snapshot needs a table indexed by dates")
-        frame = frame.astype(np.float64)
-        frame.columns = pd.Index([str(c) for c in frame.columns])
-        if len(set(frame.columns)) != len(frame.columns):
-            raise DataError(f"{name}: a ticker is there twice")
-        tables[name] = frame.rename_axis(index="date", columns=None)
-    if not tables["prices"].size:
-        raise DataError("a snapshot needs prices", received="an empty table")
-    if frames.universe is not None:
-        tables["universe"] = _universe_table(frames.universe)
-    if actions is not None:
-        tables["actions"] = actions.to_frame()
-    return tables, {
-        "source": frames.source,
-        "price_basis": frames.price_basis,
-        "currency": frames.currency,
-        "synthetic": frames.synthetic,
-        "dividend_basis": None if actions is None else actions.dividend_basis,
-    }
-
-
-def _universe_table(universe: Universe):
-    import pandas as pd
-
-    columns: dict[str, Any] = {"ticker": list(universe.tickers)}
-    columns |= {n: list(getattr(universe, n)) for n in _UNIVERSE_TEXT}
-    for i, name in enumerate(("ai_share_low", "ai_share", "ai_share_high")):
-        columns[name] = universe.ai_share[:, i]
-    for name in _UNIVERSE_DATES:
-        columns[name] = getattr(universe, name).astype("datetime64[ns]")
-    return pd.DataFrame(columns)
-
-
-def _universe(table) -> Universe | None:
-    if table is None:
-        return None
-    shares = table[["ai_share_low", "ai_share", "ai_share_high"]].to_numpy(np.float64)
-    dates = {n: table[n].to_numpy().astype("datetime64[D]") for n in _UNIVERSE_DATES}
-    text = {n: tuple(table[n].astype(str)) for n in _UNIVERSE_TEXT}
-    return Universe(
-        tuple(table["ticker"].astype(str)), ai_share=shares, **text, **dates
-    )
-
-
-def _days(frame) -> np.ndarray:
-    return frame.index.to_numpy().astype("datetime64[D]")
-
-
-def _content_hash(tables: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    """Digest of labels, dates and numbers, whatever file they lie in."""
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps(facts, sort_keys=True).encode())
-    for name in sorted(tables):
-        frame = tables[name]
-        digest.update(f"\0{name}\0{list(map(str, frame.columns))!r}\0".encode())
-        if name in _TABLES:
-            digest.update(_days(frame).astype(np.int64).tobytes())
-            values = frame.to_numpy(np.float64)
-            # One bit pattern for all kinds of NaN.
-            clean = np.where(np.isnan(values), np.nan, values)
-            digest.update(np.ascontiguousarray(clean).tobytes())
-            continue
-        for column in frame.columns:
-            values = frame[column].to_numpy()
-            if values.dtype.kind == "M":
-                days = values.astype("datetime64[D]").astype(np.int64)
-                digest.update(days.tobytes())
-            elif values.dtype.kind == "f":
-                digest.update(np.where(np.isnan(values), np.nan, values).tobytes())
-            else:
-                digest.update(json.dumps([str(v) for v in values]).encode())
-    return digest.hexdigest()
-
-
-def _parquet(frame) -> bytes:
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, compression="zstd")
-    return buffer.getvalue()
-
-
-def _read(content: bytes, path: Path, file: str):
-    import pandas as pd
-
-    try:
-        return pd.read_parquet(io.BytesIO(content))
-    except Exception as error:  # pyarrow raises many kinds
-        raise _altered(path, file, "not a Parquet file") from error
-
-
-def _altered(path: Path, file: str, found: str) -> StoreError:
-    return StoreError(
-        f"the snapshot {path.name} was altered: {file}",
-        received=found,
-        expected="the file as it was written",
-        fix="Restore the folder from a copy, or pull again under a new name.",
-    )
-
-
-def _manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads((path / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            f"the snapshot {path.name} has no readable manifest", received=str(error)
-        ) from error
-    needed = {"format", "content_hash", "files", *_FACTS}
-    if not isinstance(manifest, dict) or not needed <= set(manifest):
-        raise StoreError(f"the manifest of the snapshot {path.name} lacks entries")
-    if manifest["format"] != FORMAT:
-        raise StoreError(
-            f"the snapshot {path.name} has another format",
-            received=manifest["format"],
-            expected=FORMAT,
-        )
-    return manifest
-
-
-def _snapshot(path: Path) -> Snapshot:
-    manifest = _manifest(path)
-    known = set(Snapshot.__dataclass_fields__) - {"name", "path", "problem"}
-    values = {k: v for k, v in manifest.items() if k in known}
-    for name, value in values.items():
-        if isinstance(value, list):
-            values[name] = tuple(value)
-    return Snapshot(path.name, path=str(path), **values)
-
-
-def _versions() -> dict[str, str]:
-    import importlib.metadata as metadata
-    import platform
-
-    versions = {"python": platform.python_version()}
-    for package in ("ballast-risk", "numpy", "pandas", "pyarrow"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[package] = metadata.version(package)
-    return versions

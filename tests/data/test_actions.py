@@ -10,17 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import DataError, PricePanel, Universe
-from engine.data.actions import (
-    CorporateActions,
-    Membership,
-    delisting_sensitivity,
-    exits,
-    join_renamed,
+from engine.data.actions import CorporateActions
+from engine.data.adjust import (
     price_return,
     raw_from_total_return,
     split_adjusted,
     total_return,
 )
+from engine.data.exits import delisting_sensitivity, exits, join_renamed
+from engine.data.membership import Membership
 
 DAYS = pd.bdate_range("2024-01-01", periods=6)  # Monday to the next Monday
 

@@ -7,21 +7,11 @@ import numpy as np
 import pytest
 
 from engine import DataError, PricePanel, Universe, load_panel
-from engine.data.actions import (
-    CorporateActions,
-    raw_from_total_return,
-    total_return,
-)
-from engine.data.quality import (
-    CHECKS,
-    Finding,
-    QualityReport,
-    RepairStep,
-    check,
-    read_accepted,
-    read_repairs,
-    repair,
-)
+from engine.data.actions import CorporateActions
+from engine.data.adjust import raw_from_total_return, total_return
+from engine.data.quality import QualityReport, check, read_accepted
+from engine.data.quality_rules import CHECKS, Finding
+from engine.data.repair import RepairStep, read_repairs, repair
 from engine.errors import UsageError
 
 T, N = 300, 8

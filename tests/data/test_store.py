@@ -131,9 +131,9 @@ def test_find_by_hash(tmp_path):
     save_snapshot(tmp_path, panel(price_basis="total_return"), name="y")
     assert find_snapshot(tmp_path, made.content_hash[:10]).name == "x"
     for wrong in (made.content_hash[:4], "nothing", "../x", ""):
-        with pytest.raises(StoreError, match="x, y"):
+        with pytest.raises(DataError, match="x, y"):
             find_snapshot(tmp_path, wrong)
-    with pytest.raises(StoreError, match="no such store"):
+    with pytest.raises(DataError, match="no such store"):
         load_snapshot(tmp_path / "absent", "x")
 
 

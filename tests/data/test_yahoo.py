@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from engine import DataError, load_panel
-from engine.data.actions import total_return
+from engine.data.adjust import total_return
 from engine.data.provider import provider
 from engine.data.providers.yahoo import (
     SourceError,

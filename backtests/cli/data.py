@@ -1,0 +1,264 @@
+"""`ballast data`: describe, pull, import, list and check prices."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from cyclopts import App, Parameter
+
+from backtests.cli.options import Prices, names
+from engine.errors import UsageError
+
+data_app = App(
+    name="data",
+    help="Describe a price source, keep snapshots, and check prices.",
+    help_format="plaintext",
+)
+Json = Annotated[bool, Parameter(negative=())]
+
+
+@data_app.default
+def describe(
+    *,
+    source: Prices | None = None,
+    out: Path | None = None,
+    resembles: Path | None = None,
+    json: Json = False,
+) -> None:
+    """Describe a price source; write it out; or compare the reference market with it.
+
+    Parameters
+    ----------
+    source
+        Where prices come from.
+    out
+        Write the prices as a wide table to this .csv or .parquet file.
+    resembles
+        Real prices (wide file): print reference and real statistics side by side.
+    json
+        Print JSON.
+    """
+    from backtests.cli import inspect
+
+    inspect.data(source or Prices(), export=out, resembles=resembles, json=json)
+
+
+@data_app.command
+def pull(
+    *,
+    store: Path,
+    name: str,
+    tickers: str,
+    provider: str = "yahoo",
+    start: str | None = None,
+    end: str | None = None,
+    json: Json = False,
+) -> None:
+    """Fetch prices from a provider into an immutable snapshot.
+
+    Parameters
+    ----------
+    store
+        Folder of snapshots.
+    name
+        Name of the new snapshot.
+    tickers
+        What to fetch, separated by commas.
+    provider
+        yahoo or reference.
+    start
+        First date.
+    end
+        Last date.
+    json
+        Print JSON.
+    """
+    from engine.data.store import pull as run_pull
+
+    wanted = names(tickers)
+    snapshot = run_pull(provider, wanted, start, end, store, name)
+    _show_snapshots([snapshot], store, json=json)
+    if snapshot.missing and not json:
+        for ticker, reason in snapshot.missing.items():
+            print(f"! missing {ticker}: {reason}")
+
+
+@data_app.command(name="import")
+def import_(
+    *,
+    store: Path,
+    name: str,
+    source: Prices | None = None,
+    actions: Path | None = None,
+    dividend_basis: str | None = None,
+    json: Json = False,
+) -> None:
+    """Bring files into an immutable snapshot, once they pass every check of a load.
+
+    Parameters
+    ----------
+    store
+        Folder of snapshots.
+    name
+        Name of the new snapshot.
+    source
+        The files and what they are.
+    actions
+        Corporate actions: date, ticker, kind, value.
+    dividend_basis
+        as_paid or split_adjusted; required with actions.
+    json
+        Print JSON.
+    """
+    from engine.data.store import import_files
+
+    given = source or Prices()
+    if given.prices == "reference":
+        raise UsageError("--prices names the files to import", received="nothing")
+    paths: Any = given.prices
+    if "," in paths:
+        paths = [p.strip() for p in paths.split(",") if p.strip()]
+    snapshot = import_files(
+        paths,
+        store,
+        name,
+        tickers=names(given.tickers),
+        price_basis=given.price_basis,
+        currency=given.currency,
+        universe=given.universe,
+        fx=given.fx,
+        cash_rates=given.cash_rates,
+        actions=actions,
+        dividend_basis=dividend_basis,
+        base_currency=given.base_currency,
+    )
+    _show_snapshots([snapshot], store, json=json)
+
+
+@data_app.command(name="list")
+def list_(*, store: Path, json: Json = False) -> None:
+    """List the snapshots of a folder; a damaged one says so.
+
+    Parameters
+    ----------
+    store
+        Folder of snapshots.
+    json
+        Print JSON.
+    """
+    from engine.data.store import list_snapshots
+
+    _show_snapshots(list_snapshots(store), store, json=json)
+
+
+@data_app.command
+def check(
+    *,
+    source: Prices | None = None,
+    actions: Path | None = None,
+    dividend_basis: str = "split_adjusted",
+    accepted: Path | None = None,
+    out: Path | None = None,
+    notes: Json = False,
+    json: Json = False,
+) -> int:
+    """Look for what cannot be right in prices; nothing is repaired.
+
+    Exit status 1 when a finding is an error.
+
+    Parameters
+    ----------
+    source
+        Where prices come from.
+    actions
+        Corporate actions: date, ticker, kind, value.
+    dividend_basis
+        as_paid or split_adjusted.
+    accepted
+        Findings looked at and found true: a CSV with asset, date, what.
+    out
+        Write every finding to this CSV.
+    notes
+        Show notes as well as warnings and errors.
+    json
+        Print JSON.
+    """
+    from backtests.cli import show
+    from engine.data.actions import CorporateActions
+    from engine.data.files import write_csv
+    from engine.data.quality import check as run_check
+    from engine.data.quality import read_accepted
+
+    panel = (source or Prices()).load()
+    report = run_check(
+        panel,
+        actions=None
+        if actions is None
+        else CorporateActions.read(actions, dividend_basis=dividend_basis),
+        sessions=on_calendar,
+        accepted=() if accepted is None else read_accepted(accepted),
+    )
+    if out is not None:
+        write_csv(out, report.to_frame())
+    if json:
+        show.emit_json(report.to_dict())
+        return report.exit_status
+    print(
+        show.table(
+            ["check", "errors", "warnings", "notes"],
+            [
+                (k, v["error"], v["warning"], v["note"])
+                for k, v in report.counts().items()
+            ],
+        )
+    )
+    shown = [f for f in report.findings if notes or f.severity != "note"]
+    print()
+    print(
+        show.table(
+            ["severity", "asset", "date", "what", "detail"],
+            [(f.severity, f.asset, f.date, f.what, f.detail) for f in shown[:60]],
+        )
+    )
+    if len(shown) > 60:
+        print(f"... {len(shown)} in all; --out FILE.csv holds every finding")
+    return report.exit_status
+
+
+def on_calendar(venue: str, dates: np.ndarray) -> np.ndarray:
+    """(T,) bool: whether the venue was open; weekdays where it has no calendar."""
+    from engine.data.calendars import CALENDARS, sessions
+
+    dates = np.asarray(dates, dtype="datetime64[D]")
+    if venue not in CALENDARS or not dates.size:
+        return np.is_busday(dates)
+    return np.isin(dates, sessions(venue, dates[0], dates[-1]).dates)
+
+
+def _show_snapshots(snapshots: Any, store: Path, *, json: bool) -> None:
+    from backtests.cli import show
+
+    if json:
+        show.emit_json([s.to_dict() for s in snapshots])
+        return
+    print(
+        show.table(
+            ["snapshot", "assets", "from", "to", "basis", "hash", "problem"],
+            [
+                (
+                    s.name,
+                    len(s.tickers),
+                    s.first_date,
+                    s.last_date,
+                    s.price_basis or "not stated",
+                    s.content_hash[:12],
+                    s.problem,
+                )
+                for s in snapshots
+            ],
+        )
+    )
+    if snapshots:
+        print(f"\nuse it with --prices {store}#{snapshots[0].name}")

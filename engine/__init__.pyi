@@ -16,6 +16,9 @@ from .costs import Costs as Costs
 from .covariance import FactorCovariance as FactorCovariance
 from .covariance import nearest_correlation as nearest_correlation
 from .data.load import load_panel as load_panel
+from .data.money import decompose as decompose
+from .data.money import hedged_returns as hedged_returns
+from .data.money import reconcile as reconcile
 from .data.panel import PricePanel as PricePanel
 from .data.panel import Status as Status
 from .data.portfolio import Portfolio as Portfolio

@@ -553,5 +553,4 @@ def _cash_table(source: Any, dates):
     out = np.column_stack(
         [_last_known(days, values[:, i], dates)[0] for i in range(len(codes))]
     )
-    # Before the first known rate nothing was known; zero is stated, not hidden.
-    return codes, np.nan_to_num(out, nan=0.0)
+    return codes, out  # NaN before the first known rate

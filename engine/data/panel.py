@@ -264,11 +264,15 @@ class PricePanel(Value):
         return _last_valid(self.prices)
 
     def cash_rate(self, currency: str | None = None) -> np.ndarray:
-        """(T,) annual cash rate; zero where the panel holds none (outputs say so)."""
+        """(T,) annual cash rate; cash earns nothing where no rate is known yet."""
+        return np.nan_to_num(self.known_cash_rate(currency), nan=0.0)
+
+    def known_cash_rate(self, currency: str | None = None) -> np.ndarray:
+        """(T,) annual cash rate; NaN where none was known."""
         currency = currency or self.base_currency
         if currency in self.cash_currencies:
             return self.cash_rates[:, self.cash_currencies.index(currency)]
-        return np.zeros(self.dates.size)
+        return np.full(self.dates.size, np.nan)
 
     def status(self) -> np.ndarray:
         """(T, N) int8 of `Status`, from what this panel itself can see.

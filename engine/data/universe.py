@@ -33,8 +33,20 @@ _TEXT_COLUMNS = (
 )
 
 
+_MINOR_UNITS = {"GBp": "GBP", "GBX": "GBP", "ZAc": "ZAR", "ZAX": "ZAR", "ILA": "ILS"}
+"""Pence, cents and agorot as data vendors write them: a hundred to the currency."""
+
+
 def check_currency(code: Any, *, asset: str | None = None) -> str:
     """Return a three-letter currency code, or raise `DataError`."""
+    if isinstance(code, str) and code.strip() in _MINOR_UNITS:
+        raise DataError(
+            "a price in hundredths of a currency",
+            asset=asset,
+            received=repr(code),
+            expected=_MINOR_UNITS[code.strip()],
+            fix="Divide the prices by 100 and name the currency.",
+        )
     if not isinstance(code, str) or len(code) != 3 or not code.isalpha():
         raise DataError(
             "not a currency code",

@@ -594,3 +594,11 @@ def test_the_reference_market_says_that_it_is_synthetic():
     assert "SYNTHETIC" in repr(panel) and "SYNTHETIC" in panel.source
     assert not load_panel(WIDE, **STATED).synthetic
     assert math.isfinite(panel.cash_rate()[-1])
+
+
+def test_a_cash_rate_is_unknown_before_the_first_one():
+    rates = pd.DataFrame({"date": [DATES[2]], "USD": [0.05]})
+    panel = load_panel(WIDE, **STATED, cash_rates=rates)
+    known = panel.known_cash_rate()
+    assert np.isnan(known[:2]).all() and (known[2:] == 0.05).all()
+    assert panel.cash_rate()[:2].tolist() == [0.0, 0.0]

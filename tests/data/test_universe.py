@@ -260,3 +260,9 @@ def test_names_of_venues_and_currencies():
     for bad in ("", "US", "USDX", "U1D", None, 1):
         with pytest.raises(DataError, match="not a currency code"):
             check_currency(bad)
+
+
+@pytest.mark.parametrize("code", ["GBp", "GBX", "ZAc", "ILA"])
+def test_prices_in_pence_are_not_taken_for_pounds(code):
+    with pytest.raises(DataError, match="Divide the prices by 100"):
+        Universe(("VOD",), quote_currency=(code,))

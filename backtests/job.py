@@ -55,7 +55,8 @@ class Settings:
     horizon, n_scenarios, level, seed
         Base scenarios.
     upper : float
-        Bound on one weight, or the largest current weight if that is more.
+        Bound on one weight; what is held above it may stay. By default a tenth, or
+        twice the equal weight where there are fewer than twenty assets.
     start, end, schedule
         Of the walk-forward; ``start=None`` leaves it out.
     hindsight_parameters : bool
@@ -72,7 +73,7 @@ class Settings:
     n_scenarios: int = 20_000
     level: float = 0.95
     seed: int = 0
-    upper: float = 0.10
+    upper: float | None = None
     es_cap: float | None = None
     turnover: float | None = None
     groups: tuple[GroupLimit, ...] = ()
@@ -158,17 +159,29 @@ def shock_limit(
     return 0.5 * max(0.0, measure.value(scenarios.align(book)))
 
 
-def constraints_of(book: Portfolio, settings: Settings, limit: float) -> Constraints:
-    """Limits of the proposal: nothing above ``upper`` or its current weight."""
-    largest = float(np.max(book.money, initial=0.0)) / book.value
+def constraints_of(
+    book: Portfolio, scenarios: ScenarioSet, settings: Settings, limit: float
+) -> Constraints:
+    """Limits of the proposal: nothing above ``upper`` or its own current weight."""
     return Constraints(
-        upper=max(settings.upper, largest),
+        upper=bounds_of(weights_of(book), settings, len(scenarios.assets) - 1),
         stress_caps=(StressCap(shock_of(settings), limit),),
         es_cap=settings.es_cap,
         es_level=settings.level,
         turnover=settings.turnover,
         groups=settings.groups,
     )
+
+
+def bounds_of(
+    weights: Mapping[str, float], settings: Settings, n_assets: int
+) -> dict[str, float]:
+    """Bound on one weight; only what is already above it may stay where it is."""
+    upper = settings.upper
+    if upper is None:
+        upper = min(1.0, max(0.10, 2.0 / max(1, n_assets)))
+    above = {k: w for k, w in weights.items() if w > upper and not _cash(k)}
+    return {"default": upper} | above
 
 
 def run_job(
@@ -206,7 +219,7 @@ def run_job(
     proposal = propose(
         book,
         scenarios,
-        constraints_of(book, settings, limit),
+        constraints_of(book, scenarios, settings, limit),
         settings.costs,
         market=view,
     )
@@ -278,7 +291,7 @@ def rules(
             limit,
             shock,
             tickers=tickers,
-            upper=max(settings.upper, *risky.values()),
+            upper=bounds_of(risky, settings, len(names)),
             window=settings.window,
             groups=settings.groups,
             costs=settings.costs,

@@ -64,8 +64,9 @@ class ShockAware:
     shock : CheapModelShock
     tickers : tuple of str, optional
         Assets that may be held; all by default.
-    upper : float, default 0.10
-        Bound on one weight, so that the proceeds spread.
+    upper : float or mapping, default 0.10
+        Bound on one weight, so that the proceeds spread; a mapping has ``default`` and
+        may name assets that are not in the panel yet.
     groups : tuple of GroupLimit
     es_cap : float, optional
         Cap on the 95% expected shortfall over 21 sessions; needs ``n_scenarios``.
@@ -77,7 +78,7 @@ class ShockAware:
     limit: float = 0.08
     shock: CheapModelShock = field(default_factory=CheapModelShock)
     tickers: tuple[str, ...] | None = None
-    upper: float = 0.10
+    upper: float | Mapping[str, float] = 0.10
     groups: tuple[GroupLimit, ...] = ()
     es_cap: float | None = None
     window: int = 504
@@ -101,7 +102,10 @@ class ShockAware:
         model = self.estimate(view) if estimate is None else estimate
         draws = self.n_scenarios if self.es_cap is not None else 64
         scenarios = scenarios_for(model, portfolio, n_scenarios=draws, seed=self.seed)
-        upper = max(self.upper, 1.0 / max(1, len(model.assets)))
+        upper = self.upper
+        if isinstance(upper, Mapping):
+            known = {"default", *model.assets}
+            upper = {k: v for k, v in upper.items() if k in known}
         cash = cash_of(self.book)
         followed = book_at(self.book, model.assets)
         followed[cash_label(portfolio.base_currency)] = 1.0 - sum(followed.values())

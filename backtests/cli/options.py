@@ -133,8 +133,9 @@ class Limits:
     """Cap on the severe loss under the shock, a decimal; half of today's if absent."""
     candidates: str | None = None
     """Tickers that may be bought, separated by commas, or a file with one per line."""
-    max_weight: float = 0.10
-    """Bound on one weight; a larger current weight may stay."""
+    max_weight: float | None = None
+    """Bound on one weight, 0.10 by default (more for few assets); what is held above it
+    may stay."""
     es_cap: float | None = None
     """Cap on expected shortfall over the horizon, as a decimal."""
     turnover: float | None = None

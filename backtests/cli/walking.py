@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,19 @@ from typing import Any
 from backtests.cli import show
 from backtests.job import (
     Settings,
+    bounds_of,
     prepare,
     rules,
     shock_limit,
-    shock_of,
     walk,
     weights_of,
 )
 from backtests.result import BacktestResult
 from backtests.sweeps import SweepResult, run_sweep
 from engine.data.panel import PricePanel
-from engine.data.portfolio import CASH_PREFIX, Portfolio
+from engine.data.portfolio import Portfolio
 from engine.errors import ModelError, UsageError
 from strategies.min_variance import MinimumVariance
-from strategies.shock_aware import HoldWithCash, ShockAware
 
 _NAMES = {"hold": 0, "hold-cash": 1, "shock-aware": 2, "equal": 3}
 
@@ -65,7 +65,7 @@ def compare(
             compared.append(
                 MinimumVariance(
                     available[3].tickers,
-                    upper=settings.upper,
+                    upper=bounds_of({}, settings, len(panel.tickers))["default"],
                     window=settings.window,
                     costs=settings.costs,
                 )
@@ -77,35 +77,14 @@ def compare(
     )
 
 
-def _shock_aware(*, book, settings, tickers, **cell) -> ShockAware:
-    options: dict[str, Any] = {
-        "limit": settings.limit or 0.08,
-        "upper": max(settings.upper, *book.values()),
-        **cell,
-    }
-    return ShockAware(
-        book,
-        shock=shock_of(settings),
-        tickers=tickers,
-        window=int(options.pop("window", settings.window)),
-        groups=settings.groups,
-        costs=settings.costs,
-        **options,
-    )
+def _variant(rule: Any, **cell: float) -> Any:
+    """Return the rule with the parameters of one cell."""
+    changes: dict[str, Any] = dict(cell)
+    if "window" in changes:
+        changes["window"] = int(changes["window"])
+    return replace(rule, **changes)
 
 
-def _hold_cash(*, book, settings, tickers, **cell) -> HoldWithCash:
-    options: dict[str, Any] = {"limit": settings.limit or 0.08, **cell}
-    return HoldWithCash(
-        book,
-        shock=shock_of(settings),
-        tickers=tickers,
-        window=int(options.pop("window", settings.window)),
-        **options,
-    )
-
-
-_FACTORIES = {"shock-aware": _shock_aware, "hold-cash": _hold_cash}
 _SWEPT = {
     "shock-aware": ("limit", "upper", "window", "es_cap"),
     "hold-cash": ("limit", "window"),
@@ -125,21 +104,16 @@ def sweep(
     progress: Any = None,
 ) -> SweepResult:
     """Run the sweep; finished cells under ``out`` are not run again."""
-    if strategy not in _FACTORIES:
+    if strategy not in _SWEPT:
         raise UsageError(
             "this strategy has no parameters to sweep",
             received=repr(strategy),
-            expected=", ".join(_FACTORIES),
+            expected=", ".join(_SWEPT),
         )
-    _, book = _limit_and_book(portfolio, panel, settings)
-    weights = {
-        k: w for k, w in weights_of(book).items() if not k.startswith(CASH_PREFIX)
-    }
-    tickers = settings.candidates and tuple(
-        dict.fromkeys([*weights, *settings.candidates])
-    )
+    limit, book = _limit_and_book(portfolio, panel, settings)
+    rule = rules(weights_of(book), settings, limit, panel)[_NAMES[strategy]]
     return run_sweep(
-        partial(_FACTORIES[strategy], book=weights, settings=settings, tickers=tickers),
+        partial(_variant, rule),
         parse_grid(grid, strategy),
         panel,
         executor=executor,  # type: ignore[arg-type]

@@ -35,17 +35,6 @@ _WINDOW = 0.025
 
 
 @dataclass
-class Limit:
-    """One limit: its name, and how far it may be relaxed in the elastic problem."""
-
-    name: str
-    bound: float
-    unit: str = ""
-    weight: float = 1.0
-    """Price of relaxing by one unit, so that units of different size compare."""
-
-
-@dataclass
 class Measure:
     """A convex measure bounded by cuts: expected shortfall, or a stress loss."""
 

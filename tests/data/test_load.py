@@ -1,7 +1,6 @@
 """Loading prices: every form of table, and every way in which one can be wrong."""
 
 import gzip
-import math
 
 import numpy as np
 import pandas as pd
@@ -586,14 +585,6 @@ def test_a_registered_provider_is_reached_by_name():
     check_market(load_panel("mine"))
     check_market(load_panel(Mine()))
     assert isinstance(load_panel("mine"), PricePanel)
-
-
-def test_the_reference_market_says_that_it_is_synthetic():
-    panel = load_panel("reference", ["NVDA", "SPY"], "2025-01-02", "2025-02-03")
-    assert panel.synthetic
-    assert "SYNTHETIC" in repr(panel) and "SYNTHETIC" in panel.source
-    assert not load_panel(WIDE, **STATED).synthetic
-    assert math.isfinite(panel.cash_rate()[-1])
 
 
 def test_a_cash_rate_is_unknown_before_the_first_one():

@@ -415,3 +415,14 @@ def test_written_out_prices_keep_saying_that_they_are_synthetic(tmp_path, capsys
     assert again.synthetic
     original = load_panel("reference", ["NVDA", "SPY"])
     assert np.array_equal(again.prices, original.prices)
+
+
+def test_the_reference_market_says_that_it_is_synthetic_and_others_do_not():
+    from engine import load_panel
+
+    panel = load_panel("reference", ["NVDA", "SPY"], "2025-01-02", "2025-02-03")
+    assert panel.synthetic
+    assert "SYNTHETIC" in repr(panel) and "SYNTHETIC" in panel.source
+    assert np.isfinite(panel.cash_rate()[-1])
+    real = pd.DataFrame({"date": ["2025-01-02", "2025-01-03"], "AAA": [1.0, 2.0]})
+    assert not load_panel(real, price_basis="raw", currency="USD").synthetic

@@ -7,43 +7,11 @@ implementation must do (one BLAS call, one pass over memory), without an answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-Thunk = Callable[[], Any]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One comparison.
-
-    Attributes
-    ----------
-    name : str
-    sizes : mapping label -> keyword arguments of ``build``
-        ``small`` serves the parity tests; the others are timed.
-    build : callable
-        Returns candidates by name, each a function without arguments.
-    tolerance : float
-        Largest relative difference of an answer from ours; NaN where the candidates
-        draw different random numbers: then the spread of each column must agree
-        within a quarter.
-    """
-
-    name: str
-    sizes: Mapping[str, Mapping[str, Any]]
-    build: Callable[..., dict[str, Thunk]]
-    tolerance: float = 1e-10
-
-
-def _returns(T: int, N: int, seed: int = 1) -> np.ndarray:
-    """Correlated fat-tailed returns of daily size, (T, N)."""
-    rng = np.random.default_rng(seed)
-    common = rng.standard_t(5, size=(T, 1)) * 0.008
-    return common + rng.standard_t(5, size=(T, N)) * 0.012
+from benchmarks.case import Case, Thunk, returns
 
 
 def _sample(T: int, N: int) -> dict[str, Thunk]:
@@ -51,7 +19,7 @@ def _sample(T: int, N: int) -> dict[str, Thunk]:
 
     from engine.covariance import sample
 
-    X = _returns(T, N)
+    X = returns(T, N)
     centred = np.ascontiguousarray(X - X.mean(axis=0))
     return {
         "ours": lambda: sample(X),
@@ -65,7 +33,7 @@ def _ewma(T: int, N: int) -> dict[str, Thunk]:
 
     from engine.covariance import ewma
 
-    X = _returns(T, N)
+    X = returns(T, N)
     weights = 0.94 ** np.arange(T - 1, -1, -1.0)
     weights /= weights.sum()
     frame = pd.DataFrame(X)
@@ -91,7 +59,7 @@ def _ledoit_wolf(T: int, N: int) -> dict[str, Thunk]:
 
     from engine.covariance import ledoit_wolf
 
-    X = _returns(T, N)
+    X = returns(T, N)
     return {
         "ours": lambda: ledoit_wolf(X),
         "scikit-learn": lambda: peer(X)[0],
@@ -103,7 +71,7 @@ def _nearest(N: int) -> dict[str, Thunk]:
     from engine.covariance import nearest_correlation
 
     rng = np.random.default_rng(3)
-    A = np.corrcoef(_returns(4 * N, N).T)
+    A = np.corrcoef(returns(4 * N, N).T)
     noise = rng.uniform(-0.35, 0.35, size=(N, N))
     A = np.clip(A + np.triu(noise, 1) + np.triu(noise, 1).T, -1.0, 1.0)
     np.fill_diagonal(A, 1.0)
@@ -154,7 +122,7 @@ def _monte_carlo(S: int, N: int, horizon: int, dof: float) -> dict[str, Thunk]:
     from engine.model import ReturnModel
     from engine.montecarlo import simulate
 
-    X = _returns(1000, N)
+    X = returns(1000, N)
     C = np.cov(X.T)
     assets = tuple(f"A{i}" for i in range(N))
     model = ReturnModel(
@@ -210,7 +178,7 @@ def _tail(S: int) -> dict[str, Thunk]:
 def _rebalance(T: int, N: int) -> dict[str, Thunk]:
     from backtests import simulate_weights
 
-    prices = 100.0 * np.exp(np.cumsum(_returns(T, N), axis=0))
+    prices = 100.0 * np.exp(np.cumsum(returns(T, N), axis=0))
     target = np.full(N, 1.0 / N)
 
     def numpy_loop():

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import CASES, Case, Thunk
+from benchmarks.case import Case, Thunk
+from benchmarks.cases import CASES
 from engine.parallel import thread_limits
 
 LIMIT = "limit"

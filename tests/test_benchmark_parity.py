@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks import run as house
-from benchmarks.cases import CASES, Case
+from benchmarks.case import Case
+from benchmarks.cases import CASES
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)

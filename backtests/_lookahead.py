@@ -217,7 +217,7 @@ def _future_cells(
         columns = np.array([v == venue for v in panel.universe.venue])
         # An asset without a venue is known when the day is over everywhere.
         closes = (
-            closing_times(venue, dates[near])
+            closing_times(venue, dates[near], panel.overrides)
             if venue
             else dates[near] + np.timedelta64(1, "D")
         ).astype("datetime64[m]")
@@ -281,6 +281,11 @@ def _corrupted(
             for r, hide in zip(universe.role, late, strict=True)
         )
         labels["ai_share"] = np.where(late[:, None], np.nan, universe.ai_share)
+    # Another future has none of this one's actions and changes of membership.
+    if panel.actions is not None:
+        changes["actions"] = panel.actions.dated_until(today)
+    if panel.membership is not None:
+        changes["membership"] = panel.membership.as_of(today)
     return replace(
         panel, universe=replace(universe, **labels), content_hash="", **changes
     )

@@ -22,7 +22,7 @@ from engine.errors import DataError
 from engine.proposal import LimitCheck, Outcome, Proposal, Trade
 
 MANIFEST = "result.json"
-_FORMAT = 1
+_FORMAT = 2
 _PARTS = {
     "ledger": "parquet",
     "units": "parquet",

@@ -8,10 +8,12 @@ after both). Buys are cut by one common factor if cash would go negative.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from backtests.events import Split
 from backtests.ledger import Ledger
 from engine.errors import DataError
 from engine.proposal import Proposal
@@ -208,6 +210,12 @@ def fill(
         missed = ~done
         ledger.lapse(k, buys[missed], wanted[missed], orders.decided, "unaffordable")
     orders.remaining[buys] = 0.0
+
+
+def split_orders(orders: Orders, splits: Iterable[Split]) -> None:
+    """Put what is still to be filled into the shares that a split left."""
+    for i, ratio in splits:
+        orders.remaining[i] *= ratio
 
 
 def cancel(orders: Orders, ledger: Ledger, k: int, status: str, mask=None) -> None:

@@ -189,10 +189,18 @@ def market(panel: PricePanel, rows: np.ndarray) -> Market:
         ),
         base_rate=panel.cash_rate()[rows],
         foreign=np.array([c != panel.base_currency for c in currency], dtype=bool),
-        delisted=np.hstack(
-            [_delisted(valid, panel.universe.venue)[rows], np.zeros((T, C), bool)]
-        ),
+        delisted=np.hstack([_ended(panel, valid)[rows], np.zeros((T, C), bool)]),
     )
+
+
+def _ended(panel: PricePanel, valid: np.ndarray) -> np.ndarray:
+    """(T, N) bool: dated by the corporate actions, else by the absence of prices."""
+    out = _delisted(valid, panel.universe.venue)
+    if panel.actions is not None:
+        for ticker, last in panel.actions.last_dates().items():
+            if ticker in panel.universe:
+                out[panel.dates[: len(out)] > last, panel.index(ticker)] = True
+    return out
 
 
 def _delisted(valid: np.ndarray, venues: tuple[str, ...]) -> np.ndarray:

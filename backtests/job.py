@@ -30,7 +30,7 @@ from engine.scenarios import ScenarioSet
 from engine.shocks import PRESETS, CheapModelShock
 from engine.shocks._structural import EVENT_DATE
 from strategies.equal import EqualWeight
-from strategies.estimation import eligible
+from strategies.estimation import eligible, members_only
 from strategies.hold import Hold
 from strategies.shock_aware import HoldWithCash, ShockAware, book_at
 
@@ -160,10 +160,20 @@ def shock_limit(
 
 
 def constraints_of(
-    book: Portfolio, scenarios: ScenarioSet, settings: Settings, limit: float
+    book: Portfolio,
+    scenarios: ScenarioSet,
+    settings: Settings,
+    limit: float,
+    view: MarketView,
 ) -> Constraints:
-    """Limits of the proposal: nothing above ``upper`` or its own current weight."""
+    """Limits of the proposal: nothing above ``upper`` or its own current weight.
+
+    What has left the panel's membership may be kept or sold, not bought.
+    """
+    assets = [a for a in scenarios.assets if not _cash(a)]
+    inside = set(members_only(view, assets))
     return Constraints(
+        no_buy=tuple(a for a in assets if a not in inside),
         upper=bounds_of(weights_of(book), settings, len(scenarios.assets) - 1),
         stress_caps=(StressCap(shock_of(settings), limit),),
         es_cap=settings.es_cap,
@@ -219,7 +229,7 @@ def run_job(
     proposal = propose(
         book,
         scenarios,
-        constraints_of(book, scenarios, settings, limit),
+        constraints_of(book, scenarios, settings, limit, view),
         settings.costs,
         market=view,
     )
@@ -274,7 +284,7 @@ def rules(
     )
     names = eligible(start_view, tickers, window=settings.window)
     risky = {k: v for k, v in book.items() if not _cash(k)}
-    held = book_at(risky, names)
+    held = book_at(risky, members_only(start_view, names))
     if not held:
         raise DataError(
             "none of the book's assets has a full history at the start",
@@ -351,7 +361,7 @@ def realised_loss(report: StressReport, panel: PricePanel) -> Realised | None:
     if not rows.size or rows[0] == 0:
         return None
     t = int(rows[0])
-    prices = panel.base_prices()
+    prices = panel.adjusted().base_prices()
     moves: dict[str, float] = {}
     shut = []
     for asset, weight in zip(report.scenarios.assets, report.weights, strict=True):
@@ -388,7 +398,7 @@ def past_losses(
     if not held:
         return None
     columns = [view.panel.index(a) for a, _ in held]
-    prices = view.panel.base_prices()[:, columns]
+    prices = view.panel.adjusted().base_prices()[:, columns]
     complete = np.isfinite(prices).all(axis=1)
     prices = prices[complete]
     if prices.shape[0] < 2:

@@ -3,19 +3,23 @@
 At each session
 
     value = cash + sum(units x price x fx)
-    value - value before = price P&L + currency P&L + interest - costs - taxes
+    value - value before = price P&L + currency P&L + interest + dividends
+                           - costs - taxes
 
 hold by construction, column by column. Price P&L is units x price change at the
 exchange rate of the session before; currency P&L is units x new price x rate change.
+Units are those after a split of the session, and the price before it is put in them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from backtests.clock import DAYS_PER_YEAR, Market, Timeline
+from backtests.events import NOTHING, Exit, SessionEvents
 from engine.costs import Costs
 from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
 from engine.errors import DataError, ModelError
@@ -26,6 +30,7 @@ COLUMNS = (
     "price_pnl",
     "fx_pnl",
     "interest",
+    "dividends",
     "costs",
     "taxes",
     "turnover",
@@ -54,7 +59,9 @@ class Fill(NamedTuple):
         ``filled``; ``scaled`` (a buy cut to the cash at hand); ``unaffordable``,
         ``expired``, ``replaced``, ``delisted`` or ``open`` (nothing done: no cash,
         waited too long, a later decision took over, the asset ended, the run ended);
-        ``delisting`` (a position turned into cash at the assumed return).
+        ``delisting``, ``merger`` (a position turned into cash, or the acquirer's
+        shares received, at the stated terms or the assumed return); ``cash in lieu``
+        (the fraction of a whole-share position that a split or merger left).
     """
 
     date: np.datetime64
@@ -127,13 +134,19 @@ class Ledger:
         """Column of a label, -1 when absent."""
         return self._column.get(label, -1)
 
-    def open_session(self, k: int) -> None:
-        """Carry the book from session k - 1 to k: prices, currencies, interest."""
+    def open_session(self, k: int, events: SessionEvents = NOTHING) -> None:
+        """Carry the book from session k - 1 to k: splits, prices, currencies, cash."""
         self._gross = self._net = 0.0
         if k == 0:
             return
         column, u = self.columns, self.units
-        step = self._price[k] - self._price[k - 1]
+        before = self._price[k - 1]
+        for i, ratio in events.splits:
+            before = before.copy()
+            before[i] /= ratio
+            u[i] *= ratio
+            self.basis[i] /= ratio
+        step = self._price[k] - before
         column["price_pnl"][k] = u @ (step * self._fx[k - 1])
         column["fx_pnl"][k] = u @ (self._price[k] * (self._fx[k] - self._fx[k - 1]))
         years = self.clock.days[k] / DAYS_PER_YEAR
@@ -145,6 +158,10 @@ class Ledger:
         foreign = u[n:] * self.market.rates[k - 1, n:] * years
         u[n:] += foreign
         column["interest"][k] = interest + float(foreign @ self._fx[k, n:])
+        for i, cash in events.distributions:
+            paid = float(u[i] * cash * self._fx[k, i])
+            column["dividends"][k] += paid
+            self.cash += paid
 
     def value(self, k: int) -> float:
         """Net asset value at session k, base currency; a held gap is an error."""
@@ -285,36 +302,129 @@ class Ledger:
         gone = np.flatnonzero(self.market.delisted[k] & (self.units != 0.0))
         if not gone.size:
             return False
-        if delisting_return is None:
-            raise DataError(
-                "a holding was delisted",
-                asset=self.market.labels[gone[0]],
-                date=self.clock.dates[k],
-                received="more than ten sessions of its venue without a price",
-                fix="State what was recovered: delisting_return=-0.3 (a decimal on "
-                "the last price), and try several.",
-            )
         for i in gone.tolist():
-            units, last = self.units[i], self._rate[k, i]
-            proceeds = units * last * (1.0 + delisting_return)
-            self.columns["price_pnl"][k] += units * last * delisting_return
-            self.cash += proceeds
-            self.units[i], self.basis[i] = 0.0, np.nan
-            self.fills.append(
-                Fill(
-                    self.clock.dates[k],
-                    self.clock.dates[k],
-                    self.market.labels[i],
-                    float(-units),
-                    float(-units),
-                    float(self._price[k, i] * (1.0 + delisting_return)),
-                    float(-proceeds),
-                    0.0,
-                    0.0,
-                    "delisting",
-                )
+            self._liquidate(
+                k,
+                i,
+                self._assumed(
+                    k,
+                    i,
+                    delisting_return,
+                    "more than ten sessions of its venue without a price",
+                ),
+                "delisting",
             )
         return True
+
+    def leave(self, k: int, item: Exit, delisting_return: float | None) -> bool:
+        """Book the end of a share; whether the assumed return had to stand in.
+
+        Cash is taxed on its share of the gain; the acquirer's shares take over the
+        rest of the cost basis.
+        """
+        i, units = item.i, float(self.units[item.i])
+        if units == 0.0:
+            return False
+        assumed = bool(np.isnan(item.cash))
+        if not item.ratio:
+            price = item.cash
+            if assumed:
+                price = self._assumed(
+                    k, i, delisting_return, "a delisting without a terminal value"
+                )
+            self._liquidate(k, i, price, item.kind)
+            return assumed
+        j, date = item.acquirer, self.clock.dates[k]
+        if j < 0 or not self._known[k, j]:
+            raise DataError(
+                "a merger pays shares of a company without a price",
+                asset=self.market.labels[i],
+                date=date,
+                fix="Add the acquirer's prices, or state the merger in cash.",
+            )
+        received = units * item.ratio
+        share = float(received * self._rate[k, j])
+        money = float(units * item.cash * self._fx[k, i])
+        part = money / (money + share)
+        basis = float(self.basis[i])
+        tax = self._exit_tax(i, units, item.cash, basis * part, k)
+        self.columns["price_pnl"][k] += money + share - units * self._rate[k, i]
+        self.columns["taxes"][k] += tax
+        self.cash += money - tax
+        held = float(self.units[j])
+        after = held + received
+        if received > 0:
+            rolled = basis * (1.0 - part) * units + (
+                self.basis[j] * held if held else 0
+            )
+            self.basis[j] = rolled / after if after > 0 else np.nan
+        self.units[j], self.units[i], self.basis[i] = after, 0.0, np.nan
+        self._record(k, i, -units, float(item.cash), -money, tax, "merger")
+        self._record(k, j, received, float(self._price[k, j]), share, 0.0, "merger")
+        return False
+
+    def whole_shares(self, k: int, columns: Iterable[int]) -> None:
+        """Pay out the fractions of a share that splits and mergers left."""
+        for i in set(columns):
+            units = float(self.units[i])
+            rest = units - float(np.trunc(units * (1.0 + 1e-12)))
+            if abs(rest) <= 1e-9 * max(1.0, abs(units)):
+                self.units[i] = np.round(units)
+                continue
+            money = float(rest * self._rate[k, i])
+            self.units[i] = units - rest
+            self.cash += money
+            price = float(self._price[k, i])
+            self._record(k, i, -rest, price, -money, 0.0, "cash in lieu")
+
+    def _assumed(self, k: int, i: int, given: float | None, why: str) -> float:
+        """Terminal price under the assumed return; an error without one."""
+        if given is None:
+            raise DataError(
+                "a holding was delisted",
+                asset=self.market.labels[i],
+                date=self.clock.dates[k],
+                received=why,
+                fix="State what was recovered: delisting_return=-0.3 (a decimal on "
+                "the last price), and try several; or its value in the corporate "
+                "actions.",
+            )
+        return float(self._price[k, i] * (1.0 + given))
+
+    def _liquidate(self, k: int, i: int, price: float, status: str) -> None:
+        """Turn a position into cash at a price that nobody chose: tax, no cost."""
+        units = float(self.units[i])
+        proceeds = float(units * price * self._fx[k, i])
+        tax = self._exit_tax(i, units, price, float(self.basis[i]), k)
+        self.columns["price_pnl"][k] += proceeds - units * self._rate[k, i]
+        self.columns["taxes"][k] += tax
+        self.cash += proceeds - tax
+        self.units[i], self.basis[i] = 0.0, np.nan
+        self._record(k, i, -units, price, -proceeds, tax, status)
+
+    def _exit_tax(
+        self, i: int, units: float, price: float, basis: float, k: int
+    ) -> float:
+        """Tax on the gain of a long position that ends; losses earn no credit."""
+        if not self.tax_rate[i] or units <= 0:
+            return 0.0
+        gain = max(0.0, price - basis)
+        return float(self.tax_rate[i] * gain * units * self._fx[k, i])
+
+    def _record(
+        self,
+        k: int,
+        i: int,
+        units: float,
+        price: float,
+        value: float,
+        tax: float,
+        status: str,
+    ) -> None:
+        date, label = self.clock.dates[k], self.market.labels[i]
+        self.fills.append(
+            Fill(date, date, label, units, units, price, value, 0.0, tax, status)
+        )
 
     def close_session(self, k: int) -> None:
         """Write the row of session k."""

@@ -59,8 +59,8 @@ class BacktestResult(Value):
         Net asset value and base-currency cash at each close, after trading.
     units, money : (T, N) float64
         Held at each close, after trading; money in base currency at the last price.
-    price_pnl, fx_pnl, interest, costs, taxes : (T,) float64
-        Base currency; ``value[t] - value[t - 1]`` is the first three less the last two.
+    price_pnl, fx_pnl, interest, dividends, costs, taxes : (T,) float64
+        Base currency; ``value[t] - value[t - 1]`` is the first four less the last two.
     turnover : (T,) float64
         Executed at each session: half the sum of absolute trades, cash included, over
         the value before trading.
@@ -89,6 +89,7 @@ class BacktestResult(Value):
     price_pnl: np.ndarray
     fx_pnl: np.ndarray
     interest: np.ndarray
+    dividends: np.ndarray
     costs: np.ndarray
     taxes: np.ndarray
     turnover: np.ndarray

@@ -10,8 +10,9 @@ import numpy as np
 
 from backtests import broker
 from backtests._identity import digest, provenance
-from backtests.broker import ORDER_LIFE, Orders, cancel, make_orders
+from backtests.broker import ORDER_LIFE, Orders, cancel, make_orders, split_orders
 from backtests.clock import Timeline, market, timeline
+from backtests.events import NOTHING, SessionEvents, session_events
 from backtests.ledger import Ledger
 from backtests.result import BacktestResult, Decision
 from engine.costs import Costs
@@ -159,7 +160,10 @@ def backtest(
     ----------
     strategy : Strategy
     panel : PricePanel
-        Whole shares are traded exactly when its basis is ``raw``. Dividends are never
+        Whole shares are traded exactly when its basis is ``raw``. With corporate
+        actions, splits and distributions that its prices do not hold already are
+        booked (cash in base currency on the ex-date, before withholding tax), and
+        mergers and delistings at their stated terms. Without them no dividend is
         booked: use total-return prices to include them.
     start, end : date, optional
         First and last day, inclusive; those of the panel by default.
@@ -181,8 +185,8 @@ def backtest(
     fallback : {"hold", "raise"}
         What to do when limits cannot hold or a solver fails.
     delisting_return : float, optional
-        Simple return on the last price when a holding is delisted; without it a
-        delisted holding is an error.
+        Simple return on the last price when a holding is delisted and no action
+        states its value; without it such a holding is an error.
     executor, n_jobs
         How `Strategy.estimate` runs over the dates; accounting is serial, and results
         are the same bit for bit.
@@ -235,6 +239,7 @@ def backtest(
         delisting_return=delisting_return,
     )
     ledger = Ledger(clock, shown, book, costs)
+    events = session_events(panel, clock.rows, clock.dates)
     whole = panel.price_basis == "raw"
     decisions: list[Decision] = []
     orders: Orders | None = None
@@ -251,8 +256,10 @@ def backtest(
     paid = shown.open if fill == "next_open" and shown.open is not None else shown.close
     with thread_limits(1), contextlib.closing(known):
         for k in range(clock.dates.size):
-            ledger.open_session(k)
-            used_delisting |= ledger.delist(k, delisting_return)
+            today = events.get(k, NOTHING)
+            used_delisting |= _open(ledger, k, today, delisting_return, whole=whole)
+            if orders is not None:
+                split_orders(orders, today.splits)
             if orders is not None:
                 orders = _work(orders, ledger, k, paid[k], whole=whole)
             if clock.decides[k]:
@@ -316,6 +323,23 @@ def _check_options(
         )
     if not (np.isfinite(initial_value) and initial_value > 0):
         raise UsageError("initial_value must be positive", received=initial_value)
+
+
+def _open(
+    ledger: Ledger,
+    k: int,
+    today: SessionEvents,
+    delisting_return: float | None,
+    *,
+    whole: bool,
+) -> bool:
+    """Open a session with its corporate actions; whether a return was assumed."""
+    ledger.open_session(k, today)
+    assumed = [ledger.leave(k, item, delisting_return) for item in today.exits]
+    if whole and (today.splits or today.exits):
+        touched = [s.i for s in today.splits]
+        ledger.whole_shares(k, touched + [e.acquirer for e in today.exits if e.ratio])
+    return ledger.delist(k, delisting_return) or any(assumed)
 
 
 def _work(
@@ -390,7 +414,9 @@ def _stamps(
         stamps.append("hindsight parameters")
     if fill == "same_close":
         stamps.append("same-bar fills")
-    if panel.price_basis == "raw":
+    if panel.actions is not None and panel.price_basis != "total_return":
+        stamps.append("dividends booked before withholding tax")
+    elif panel.price_basis == "raw":
         stamps.append("raw prices: no dividends or splits booked")
     elif panel.price_basis == "split_adjusted":
         stamps.append("price returns: no dividends booked")

@@ -148,7 +148,8 @@ def same_venue(
     market : PricePanel or MarketView
     kind : {"log", "simple"}
     overrides : optional
-        Calendar overrides, as `engine.data.calendars.read_overrides`.
+        Calendar overrides, as `engine.data.calendars.read_overrides`; those of the
+        panel by default.
 
     Returns
     -------
@@ -159,6 +160,7 @@ def same_venue(
     """
     _check_kind(kind)
     panel = _panel(market)
+    overrides = panel.overrides if overrides is None else overrides
     prices = _traded(panel, session_status(panel, overrides))
     rows = np.where(np.isfinite(prices), np.arange(prices.shape[0])[:, None], -1)
     carried = np.maximum.accumulate(rows, axis=0)
@@ -204,7 +206,8 @@ def align(
     method : {"next_close", "last_known", "same_date"}
     kind : {"log", "simple"}
     overrides : optional
-        Calendar overrides, as `engine.data.calendars.read_overrides`.
+        Calendar overrides, as `engine.data.calendars.read_overrides`; those of the
+        panel by default.
 
     Returns
     -------
@@ -228,6 +231,7 @@ def align(
     _check_kind(kind)
     step = _step(frequency)
     panel = _panel(market)
+    overrides = panel.overrides if overrides is None else overrides
     dates, cuts = _cuts(panel, cut, overrides)
     listing = session_status(panel, overrides)
     prices = _traded(panel, listing)
@@ -285,7 +289,8 @@ def event_returns(
         ``start``.
     cut : str, default "NYSE"
     overrides : optional
-        Calendar overrides, as `engine.data.calendars.read_overrides`.
+        Calendar overrides, as `engine.data.calendars.read_overrides`; those of the
+        panel by default.
 
     Returns
     -------
@@ -297,6 +302,7 @@ def event_returns(
         A date on which the cut had no session, or none before it in the panel.
     """
     panel = _panel(market)
+    overrides = panel.overrides if overrides is None else overrides
     dates, cuts = _cuts(panel, cut, overrides)
     first, last = (
         _position(dates, start if d is None else d, cut) for d in (start, end)
@@ -336,7 +342,9 @@ def event_returns(
 
 
 def _panel(market: PricePanel | MarketView) -> PricePanel:
-    return market.panel if isinstance(market, MarketView) else market
+    """Panel of prices whose ratios are returns: splits and dividends put in."""
+    panel = market.panel if isinstance(market, MarketView) else market
+    return panel.adjusted()
 
 
 def _known_until(market: PricePanel | MarketView) -> np.datetime64:

@@ -220,9 +220,8 @@ def fit(
     ModelError
         A series that never moves, or a covariance that is not positive semi-definite.
     """
-    panel = panel_of(market)
-    if tickers is not None:
-        panel = panel.select(tickers)
+    source = panel_of(market)
+    panel = (source if tickers is None else source.select(tickers)).adjusted()
     foreign = [c for c in cash_currencies if c != panel.base_currency]
     extra = np.column_stack([panel.fx_rate(c) for c in foreign]) if foreign else None
     if frequency is None:
@@ -239,6 +238,8 @@ def fit(
     estimator = covariance if isinstance(covariance, str) else "given"
     matrix = _covariance(covariance, X, assets)
     notes: list[str] = []
+    if panel.price_basis == "raw":
+        notes.append("RAW PRICES without corporate actions: splits read as returns")
     per_year = sessions_per_year(panel.dates)
     average = X.mean(axis=0)
     if frequency == "synchronised":
@@ -278,7 +279,7 @@ def fit(
         window=(returns.dates[0], returns.dates[-1], int(returns.values.shape[0])),
         frequency=frequency,
         estimator=estimator,
-        data_hash=panel.content_hash,
+        data_hash=source.content_hash,
         sessions=returns.sessions if frequency == "weekly" else 1,
         synthetic=panel.synthetic,
         hindsight_parameters=hindsight,

@@ -39,14 +39,14 @@ class EqualWeight:
     def propose(
         self, view: MarketView, portfolio: Portfolio, estimate: None = None
     ) -> Proposal:
-        """Equal weights over `MarketView.tradable` assets.
+        """Equal weights over `MarketView.tradable` members.
 
         Raises
         ------
         ModelError
             No asset can be traded.
         """
-        chosen = view.tradable(min_history=self.min_history)
+        chosen = view.tradable(min_history=self.min_history) & view.members()
         if self.tickers is not None:
             mine = np.zeros(chosen.size, dtype=bool)
             mine[[view.panel.index(t) for t in self.tickers]] = True

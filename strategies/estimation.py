@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from engine.data.portfolio import CASH_PREFIX, Portfolio
 from engine.data.view import MarketView
@@ -15,8 +16,12 @@ from engine.scenarios import ScenarioSet
 def eligible(
     view: MarketView, tickers: Sequence[str] | None, *, window: int
 ) -> tuple[str, ...]:
-    """Tradable assets with a full estimation window at the time of the view."""
-    ok = view.tradable(min_history=window + 1)
+    """Tradable assets with a full estimation window at the time of the view.
+
+    Of a panel with a membership, also those that have left it: they may be held, and
+    have to be valued until they are sold.
+    """
+    ok = view.tradable(min_history=window + 1) & view.ever_members()
     allowed = None if tickers is None else set(tickers)
     for ticker in tickers or ():
         view.panel.index(ticker)  # a misspelt ticker is an error, not a narrower set
@@ -33,6 +38,24 @@ def eligible(
             fix="Start later, or shorten the window.",
         )
     return names
+
+
+def members_only(view: MarketView, assets: Sequence[str]) -> tuple[str, ...]:
+    """Assets that belong to the panel's membership at the time of the view."""
+    member = dict(zip(view.tickers, view.members(), strict=True))
+    return tuple(a for a in assets if member.get(a, False))
+
+
+def member_bounds(
+    view: MarketView, assets: Sequence[str], upper: float | Mapping[str, float]
+) -> Any:
+    """Upper bounds that sell what has left the membership; ``upper`` without one."""
+    inside = set(members_only(view, assets))
+    gone = {a: 0.0 for a in assets if a not in inside and a in view.panel.universe}
+    if not gone:
+        return upper
+    given = upper if isinstance(upper, Mapping) else {"default": float(upper)}
+    return {**given, **gone}
 
 
 def estimate_model(

@@ -11,7 +11,7 @@ from engine.data.view import MarketView
 from engine.model import ReturnModel
 from engine.optimize._propose import propose
 from engine.proposal import Proposal
-from strategies.estimation import estimate_model, scenarios_for
+from strategies.estimation import estimate_model, member_bounds, scenarios_for
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ class MinimumVariance:
         return propose(
             portfolio,
             scenarios_for(model, portfolio),
-            Constraints(upper=self.upper, cash=(0.0, 0.01)),
+            Constraints(
+                upper=member_bounds(view, model.assets, self.upper), cash=(0.0, 0.01)
+            ),
             self.costs,
             objective="minimum_variance",
             active_risk_aversion=self.aversion,

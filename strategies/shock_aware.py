@@ -18,7 +18,12 @@ from engine.optimize._propose import propose
 from engine.optimize.problem import stress_measure
 from engine.proposal import Proposal
 from engine.shocks import CheapModelShock
-from strategies.estimation import estimate_model, scenarios_for
+from strategies.estimation import (
+    estimate_model,
+    member_bounds,
+    members_only,
+    scenarios_for,
+)
 
 
 def book_at(book: Mapping[str, float], tickers: tuple[str, ...]) -> dict[str, float]:
@@ -107,13 +112,13 @@ class ShockAware:
             known = {"default", *model.assets}
             upper = {k: v for k, v in upper.items() if k in known}
         cash = cash_of(self.book)
-        followed = book_at(self.book, model.assets)
+        followed = book_at(self.book, members_only(view, model.assets))
         followed[cash_label(portfolio.base_currency)] = 1.0 - sum(followed.values())
         return propose(
             portfolio,
             scenarios,
             Constraints(
-                upper=upper,
+                upper=member_bounds(view, model.assets, upper),
                 cash=(0.0, cash + 0.01),
                 stress_caps=(StressCap(self.shock, self.limit),),
                 groups=self.groups,
@@ -161,7 +166,7 @@ class HoldWithCash:
             for a, m in zip(portfolio.assets, portfolio.money, strict=True)
             if m > 0
         }
-        start = held or book_at(self.book, model.assets)
+        start = held or book_at(self.book, members_only(view, model.assets))
         total = sum(start.values())
         if not total > 0:
             raise DataError("none of the book's assets can be held yet", date=view.date)

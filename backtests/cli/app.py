@@ -166,7 +166,7 @@ def propose(
     proposal = run_propose(
         priced,
         scenarios,
-        constraints_of(priced, scenarios, chosen, limit),
+        constraints_of(priced, scenarios, chosen, limit, view),
         chosen.costs,
         market=view,
     )

@@ -249,6 +249,11 @@ class CorporateActions(Value):
             ratio=self.ratio[rows],
         )
 
+    def last_dates(self) -> dict[str, np.datetime64]:
+        """Last date of each share that merged or was delisted, by ticker."""
+        gone = zip(self.ticker, self.kind, self.date, strict=True)
+        return {t: d for t, k, d in gone if k in ("merger", "delisting")}
+
     def select(self, tickers: Iterable[str]) -> CorporateActions:
         """Events of some tickers."""
         wanted = set(tickers)
@@ -266,17 +271,39 @@ class CorporateActions(Value):
         """
         if self.dividend_basis == "as_paid":
             return self
-        value = self.value.copy()
+        value = self.value * self.later_splits(self.ticker, DISTRIBUTIONS)
+        return replace(self, value=value, dividend_basis="as_paid")
+
+    def split_adjusted(self) -> CorporateActions:
+        """Distributions divided by all later splits held here, as vendors give them."""
+        if self.dividend_basis == "split_adjusted":
+            return self
+        value = self.value / self.later_splits(self.ticker, DISTRIBUTIONS)
+        return replace(self, value=value, dividend_basis="split_adjusted")
+
+    def later_splits(
+        self, tickers: Sequence[str], kinds: Sequence[str] = KINDS
+    ) -> np.ndarray:
+        """(E,) product of the splits of ``tickers[i]`` dated after event i.
+
+        Parameters
+        ----------
+        tickers : sequence of str, length E
+            Whose splits: each event's own ticker, or the acquirer of a merger.
+        kinds : sequence of str
+            Events of other kinds read 1.
+        """
+        factor = np.ones(len(self))
         splits: dict[str, list[int]] = {}
         for i, kind in enumerate(self.kind):
             if kind == "split":
                 splits.setdefault(self.ticker[i], []).append(i)
         for i, kind in enumerate(self.kind):
-            if kind in DISTRIBUTIONS:
-                for j in splits.get(self.ticker[i], ()):
+            if kind in kinds:
+                for j in splits.get(tickers[i], ()):
                     if self.date[j] > self.date[i]:
-                        value[i] *= self.value[j]
-        return replace(self, value=value, dividend_basis="as_paid")
+                        factor[i] *= self.value[j]
+        return factor
 
     def until(self, t: Any) -> CorporateActions:
         """Events dated on or before ``t``, distributions as paid: nothing later shows.
@@ -284,8 +311,23 @@ class CorporateActions(Value):
         Announcement dates are not held, so an event counts as known on its own date.
         """
         day = parse_time(t)[0].astype("datetime64[D]")
-        paid = self.as_paid()
-        return paid.where(paid.date <= day)
+        return self.as_paid().dated_until(day)
+
+    def dated_until(self, t: Any) -> CorporateActions:
+        """Events dated on or before ``t``, in the basis they are in.
+
+        In the split-adjusted basis a value carries later splits, as split-adjusted
+        prices do; their ratio, which is the return, does not.
+        """
+        day = parse_time(t)[0].astype("datetime64[D]")
+        k = int(np.searchsorted(self.date, day, side="right"))
+        # Bypasses the checks of construction, which the events have already passed.
+        new = object.__new__(CorporateActions)
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            cut = isinstance(value, (tuple, np.ndarray))
+            object.__setattr__(new, name, value[:k] if cut else value)
+        return new
 
     def chain(self, ticker: str) -> tuple[tuple[str, np.datetime64], ...]:
         """Names of the company now called ``ticker``, oldest first, with their starts.

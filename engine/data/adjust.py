@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from engine.data.actions import DISTRIBUTIONS, CorporateActions
-from engine.data.panel import PricePanel, parse_time
+from engine.data.panel import PRICE_BASES, PricePanel, parse_time
 from engine.errors import DataError
 
 CONVENTIONS = ("vendor", "ex_close")
@@ -304,6 +304,89 @@ def raw_from_total_return(
             )
         values[event.rows, column] = series
     return _emit(adjusted, values, "raw", shares)
+
+
+def reinvested(adjusted: Prices, actions: CorporateActions) -> Prices:
+    """Split-adjusted closes with distributions reinvested, 1 at each first price.
+
+    ``A_j / A_(j-1) = P_j / (P_(j-1) - D_j)``, with D divided by later splits as P is.
+
+    Parameters
+    ----------
+    adjusted : PricePanel or DataFrame, (T, N)
+        Closes adjusted for splits alone; NaN stays NaN.
+    actions : CorporateActions
+        In the split-adjusted basis, or convertible to it: its later splits count.
+
+    Raises
+    ------
+    DataError
+        The panel holds another basis, or cash exceeds the price before it.
+    """
+    _require(adjusted, "split_adjusted")
+    paid = actions.split_adjusted()
+    # The splits are in the prices: without them every share is one of the last date.
+    cash = replace(paid.of_kind(*DISTRIBUTIONS), dividend_basis="as_paid")
+    if not isinstance(adjusted, PricePanel):
+        return total_return(adjusted, cash, anchor="first")
+    whole = replace(adjusted, price_basis="raw", actions=None, content_hash="-")
+    result = total_return(whole, cash, anchor="first")
+    return replace(result, actions=actions, content_hash="")
+
+
+def raw_from_split_adjusted(adjusted: Prices, actions: CorporateActions) -> Prices:
+    """Closes as traded, ``P_t prod(s_j, j > t)``, from split-adjusted ones.
+
+    Parameters
+    ----------
+    adjusted : PricePanel or DataFrame, (T, N)
+        In shares of the last date; NaN stays NaN.
+    actions : CorporateActions
+        All splits from the first date to the last.
+    """
+    _require(adjusted, "split_adjusted")
+    values = np.array(price_table(adjusted)[2])
+    shares = np.ones_like(values)
+    for column, event in _events(adjusted, actions, ()):
+        factor = _later(event.split)
+        values[event.rows, column] = event.price * factor
+        shares[event.rows, column] = 1.0 / factor
+    return _emit(adjusted, values, "raw", shares)
+
+
+def convert(panel: PricePanel, basis: str) -> PricePanel:
+    """Panel in another price basis, derived from its own corporate actions.
+
+    Closes as traded from total-return ones take the last adjusted close for the printed
+    one (`raw_from_total_return`), which the panel's source then says.
+
+    Raises
+    ------
+    DataError
+        The panel holds no corporate actions, or the basis is unknown.
+    """
+    _check_choice("price basis", basis, PRICE_BASES)
+    if basis == panel.price_basis:
+        return panel
+    actions = panel.actions
+    if actions is None:
+        raise DataError(
+            f"{basis} prices cannot be derived from {panel.price_basis} ones",
+            received="no corporate actions",
+            fix="Pass actions= and dividend_basis= (CLI: --actions, --dividend-basis).",
+        )
+    note = f"{panel.source} ({basis} derived from {panel.price_basis}"
+    raw = panel
+    if panel.price_basis == "split_adjusted":
+        raw = raw_from_split_adjusted(panel, actions)
+    elif panel.price_basis == "total_return":
+        raw = raw_from_total_return(panel, actions)
+        note += ", last adjusted close taken as printed"
+    if basis == "split_adjusted":
+        raw = split_adjusted(raw, actions.as_paid())
+    elif basis == "total_return":
+        raw = total_return(raw, actions.as_paid())
+    return replace(raw, source=note + ")", content_hash="")
 
 
 def _check_choice(name: str, value: str, known: Sequence[str]) -> None:

@@ -471,14 +471,15 @@ def session_status(panel: PricePanel, overrides: Any = None) -> np.ndarray:
     day on which its venue was shut is ``HOLIDAY`` even where the file carries a price
     (`out_of_calendar` lists those). On a session a price is ``OPEN``, or ``HALF_DAY``;
     no price is ``HALTED``. Listing follows ``listed_from`` and ``listed_until`` of the
-    universe where stated, else the first price and more than ten sessions of the
-    venue without one at the end. Venues without a calendar keep `PricePanel.status`.
+    universe where stated, then the merger or delisting that the panel's corporate
+    actions date, else the first price and more than ten sessions of the venue without
+    one at the end. Venues without a calendar keep `PricePanel.status`.
 
     Parameters
     ----------
     panel : PricePanel
     overrides : optional
-        As `read_overrides`.
+        As `read_overrides`; those of the panel by default.
 
     Returns
     -------
@@ -486,6 +487,7 @@ def session_status(panel: PricePanel, overrides: Any = None) -> np.ndarray:
     """
     from engine.data.panel import _ENDED_AFTER, Status
 
+    overrides = panel.overrides if overrides is None else overrides
     status = panel.status()
     dates, universe = panel.dates, panel.universe
     valid = ~np.isnan(panel.prices)
@@ -516,6 +518,10 @@ def session_status(panel: PricePanel, overrides: Any = None) -> np.ndarray:
                 if today - last > _ENDED_AFTER:
                     block[rows[-1] + 1 :, c] = Status.DELISTED
         status[:, columns] = block
+    if panel.actions is not None:
+        for ticker, last in panel.actions.last_dates().items():
+            if ticker in universe:
+                status[dates > last, panel.index(ticker)] = Status.DELISTED
     return status
 
 
@@ -526,7 +532,7 @@ def out_of_calendar(panel: PricePanel, overrides: Any = None) -> pd.DataFrame:
     ----------
     panel : PricePanel
     overrides : optional
-        As `read_overrides`.
+        As `read_overrides`; those of the panel by default.
 
     Returns
     -------
@@ -540,6 +546,7 @@ def out_of_calendar(panel: PricePanel, overrides: Any = None) -> pd.DataFrame:
     """
     import pandas as pd
 
+    overrides = panel.overrides if overrides is None else overrides
     rows: list[tuple[Any, ...]] = []
     valid = ~np.isnan(panel.prices)
     for venue in sorted(set(panel.universe.venue)):

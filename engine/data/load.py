@@ -12,8 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from engine.data.actions import CorporateActions
+from engine.data.adjust import convert
+from engine.data.calendars import read_overrides
+from engine.data.exits import join_renamed
 from engine.data.exposures import read_exposures
 from engine.data.files import csv_header, is_table, read_table
+from engine.data.membership import Membership
 from engine.data.panel import _FX_MAX_AGE, PricePanel, parse_time
 from engine.data.provider import Frames, Provider, provider
 from engine.data.universe import (
@@ -48,6 +53,11 @@ def load_panel(
     fx: Any = None,
     cash_rates: Any = None,
     exposures: Any = None,
+    actions: Any = None,
+    dividend_basis: str | None = None,
+    as_basis: str | None = None,
+    membership: Any = None,
+    calendar: Any = None,
 ) -> PricePanel:
     """Load prices from a file, a folder, a DataFrame or a named provider.
 
@@ -78,6 +88,20 @@ def load_panel(
     exposures : "builtin", path or DataFrame, optional
         Dated AI roles and shares per company (`engine.data.exposures`); without it a
         company takes the unsourced band of its role.
+    actions : CorporateActions, DataFrame or path, optional
+        Splits, distributions, renames, mergers and delistings; those of the source by
+        default. Columns of old names are joined under the last one.
+    dividend_basis : {"as_paid", "split_adjusted"}
+        Required with actions from a table: per share of their day, or divided by all
+        later splits, as vendors give them.
+    as_basis : {"raw", "split_adjusted", "total_return"}, optional
+        Turn the prices into this basis by the corporate actions; ``price_basis`` says
+        what the source holds.
+    membership : Membership, DataFrame or path, optional
+        Columns ticker, start, end: who may be bought, and when; everyone by default.
+    calendar : path, DataFrame or list, optional
+        Days on which a venue did not follow its calendar, as
+        `engine.data.calendars.read_overrides`.
 
     Returns
     -------
@@ -97,6 +121,9 @@ def load_panel(
     wanted = None if tickers is None else list(dict.fromkeys(tickers))
     frames = _frames(source, wanted, start, end)
     prices = _wide(frames.prices, what=frames.source)
+    events = _actions(actions, dividend_basis, frames.actions)
+    if events is not None:
+        prices, events = _under_last_names(prices, events)
     labels = universe_from(universe) or frames.universe
     if wanted is not None:
         for ticker in wanted:
@@ -153,11 +180,13 @@ def load_panel(
     def extra(frame):
         if frame is None:
             return None
+        if events is not None:
+            frame, _ = _under_last_names(frame, events)
         return frame.reindex(index=prices.index, columns=names).to_numpy(np.float64)[
             rows
         ][alive]
 
-    return PricePanel(
+    panel = PricePanel(
         dates=dates,
         prices=values,
         universe=labels,
@@ -171,7 +200,41 @@ def load_panel(
         volume=extra(frames.volume),
         source=frames.source,
         synthetic=frames.synthetic,
+        actions=None if events is None else events.select(names),
+        membership=frames.membership if membership is None else _membership(membership),
+        overrides=frames.overrides if calendar is None else read_overrides(calendar),
     )
+    return panel if as_basis is None else convert(panel, as_basis)
+
+
+def _actions(given: Any, basis: str | None, own: Any) -> CorporateActions | None:
+    """Return the actions given, else those of the source."""
+    if given is None or isinstance(given, CorporateActions):
+        return own if given is None else given
+    if basis is None:
+        raise DataError(
+            "dividend_basis must be stated",
+            expected="as_paid or split_adjusted",
+            fix="Vendors divide past dividends by later splits: split_adjusted.",
+        )
+    if hasattr(given, "columns"):
+        return CorporateActions.from_frame(given, dividend_basis=basis)
+    return CorporateActions.read(given, dividend_basis=basis)
+
+
+def _under_last_names(frame, events: CorporateActions):
+    """Join the columns of a company's names, and its events, under the last name."""
+    if "rename" not in events.kind:
+        return frame, events
+    return join_renamed(frame, events), events.under_last_names()
+
+
+def _membership(given: Any) -> Membership:
+    if isinstance(given, Membership):
+        return given
+    if hasattr(given, "columns"):
+        return Membership.from_frame(given)
+    return Membership.read(given)
 
 
 def _frames(source: Any, tickers, start, end) -> Frames:

@@ -97,6 +97,13 @@ class Membership(Value):
         table = read_table(path, what="membership")
         return cls.from_frame(table, name=name, source=str(path))
 
+    def to_frame(self):
+        """Return one row per interval: ticker, start, end."""
+        import pandas as pd
+
+        dates = {n: getattr(self, n).astype("datetime64[ns]") for n in ("start", "end")}
+        return pd.DataFrame({"ticker": list(self.ticker), **dates})
+
     @classmethod
     def from_universe(cls, universe: Universe) -> Membership:
         """Listing intervals of a universe; an open start counts as always listed."""

@@ -149,6 +149,7 @@ def hedged_returns(
     market: Market,
     *,
     ratio: float | Mapping[str, float] = 1.0,
+    of: Literal["quote", "exposure"] = "quote",
     roll: Literal["each period"] = "each period",
     sessions: int = 1,
     start: Any = None,
@@ -158,14 +159,17 @@ def hedged_returns(
 
     ``r = (1 + l)(1 + f) - 1 + h (p - f)``. The forward is struck at the fixing of the
     window's first close and settled at that of its last; what the asset gains in
-    between stays unhedged (``l f``). It sells the quote currency: a fund on Japan
-    quoted in dollars is not hedged by it.
+    between stays unhedged (``l f``).
 
     Parameters
     ----------
     ratio : float or mapping of currency to float, default 1.0
-        Not negative. In a mapping, quote currencies not named are unhedged, and one in
-        which nothing is quoted is refused. A ratio of zero needs no cash rate.
+        Not negative. In a mapping, currencies not named are unhedged, and one that no
+        asset has is refused. A ratio of zero needs no cash rate.
+    of : {"quote", "exposure"}, default "quote"
+        Which currency is sold: the one the price is in, or the one that drives it: the
+        yen for a fund on Japan quoted in dollars. A basket of currencies (``MULTI``)
+        has no one forward and is refused.
     roll : {"each period"}, a new forward for every window
     sessions, start, end : as in `decompose`
 
@@ -177,15 +181,17 @@ def hedged_returns(
     if roll != "each period":
         raise UsageError("unknown roll", received=repr(roll), expected="'each period'")
     panel, first, last, local, currency = _windows(market, sessions, start, end)
-    h, codes = _ratios(panel, ratio), np.array(panel.universe.quote_currency)
+    names = _hedged_currencies(panel, of)
+    h, codes = _ratios(panel, names, ratio), np.array(names)
     there = ~np.isnan(local)
     years = np.where(there, _years(panel.dates[first], panel.dates[last]), np.nan)
     premium = np.where(there, 0.0, np.nan)
     for code in sorted(set(codes[h > 0].tolist())):
         cells = there & (codes == code) & (h > 0)
         premium[cells] = _premium(panel, code, first[cells], years[cells])
+    sold = currency if of == "quote" else _changes(panel, names, first, last, there, h)
     unhedged, carry = (1.0 + local) * (1.0 + currency) - 1.0, h * premium
-    values, cost_pa = unhedged + carry - h * currency, 0.0 - carry / years
+    values, cost_pa = unhedged + carry - h * sold, 0.0 - carry / years
     dates = panel.dates[-len(local) :]
     return HedgedReturns(values, unhedged, carry, cost_pa, h, dates, panel.tickers)
 
@@ -258,7 +264,7 @@ def reconcile(portfolio: Portfolio, market: Market):
 
 def _windows(market: Market, sessions: int, start: Any, end: Any):
     """Panel, rows of the first and last own close of every window, and both changes."""
-    step, panel = _step(sessions), _panel(market)
+    step, panel = _step(sessions), _panel(market).adjusted()
     panel = panel if end is None else panel.between(end=end)
     lo = 0 if start is None else panel.dates.size - panel.between(start).dates.size
     closed = np.isfinite(panel.prices) & (session_status(panel) != Status.HOLIDAY)
@@ -269,18 +275,46 @@ def _windows(market: Market, sessions: int, start: Any, end: Any):
     columns = np.arange(own.shape[1])
     local = panel.prices[last, columns] / panel.prices[first, columns] - 1.0
     local[(first < 0) | (last <= first)] = np.nan
-    currency = np.full_like(local, np.nan)
-    for i, code in enumerate(panel.universe.quote_currency):
-        t = np.flatnonzero(np.isfinite(local[:, i]))
-        ends = np.stack([first[t, i], last[t, i]])
-        before, after = _fx(panel, code, panel.tickers[i], ends)
-        currency[t, i] = after / before - 1.0
+    codes, there = panel.universe.quote_currency, np.isfinite(local)
+    all_of = np.ones(len(codes))
+    currency = _changes(panel, codes, first, last, there, all_of)
     return panel, first, last, local, currency
 
 
-def _ratios(panel: PricePanel, ratio: float | Mapping[str, float]) -> Vector:
+def _changes(
+    panel: PricePanel,
+    codes: tuple[str, ...],
+    first: np.ndarray,
+    last: np.ndarray,
+    there: np.ndarray,
+    wanted: Vector,
+) -> Matrix:
+    """(T, N) change of each column's currency over its windows; NaN without one.
+
+    Columns of which nothing is ``wanted`` read zero.
+    """
+    change = np.where(there, 0.0, np.nan)
+    for i, code in enumerate(codes):
+        t = np.flatnonzero(there[:, i]) if wanted[i] else np.empty(0, dtype=np.intp)
+        ends = np.stack([first[t, i], last[t, i]])
+        before, after = _fx(panel, code, panel.tickers[i], ends)
+        change[t, i] = after / before - 1.0
+    return change
+
+
+def _hedged_currencies(panel: PricePanel, of: str) -> tuple[str, ...]:
+    if of not in ("quote", "exposure"):
+        raise UsageError(
+            "unknown currency to hedge", received=repr(of), expected="quote or exposure"
+        )
+    u = panel.universe
+    return u.quote_currency if of == "quote" else u.exposure_currency
+
+
+def _ratios(
+    panel: PricePanel, codes: tuple[str, ...], ratio: float | Mapping[str, float]
+) -> Vector:
     """(N,) hedge ratio of each column; zero for the base currency."""
-    codes = panel.universe.quote_currency
     foreign = sorted(set(codes) - {panel.base_currency})
     table = dict(ratio) if isinstance(ratio, Mapping) else dict.fromkeys(foreign, ratio)
     for code, h in table.items():
@@ -290,7 +324,17 @@ def _ratios(panel: PricePanel, ratio: float | Mapping[str, float]) -> Vector:
         if not (np.isfinite(h) and h >= 0):
             problem = f"the hedge ratio of {code} must be finite and not negative"
             raise UsageError(problem, received=h)
-    return np.array([float(table.get(c, 0.0)) for c in codes])
+    result = np.array([float(table.get(c, 0.0)) for c in codes])
+    unknown = np.array([c in ("", "MULTI") for c in codes]) & (result > 0)
+    if unknown.any():
+        i = int(np.argmax(unknown))
+        raise DataError(
+            "a basket of currencies has no one forward",
+            asset=panel.tickers[i],
+            received=codes[i] or "no exposure currency",
+            fix="Name the currencies to hedge: ratio={'JPY': 1.0}.",
+        )
+    return result
 
 
 def _premium(panel: PricePanel, code: str, rows: np.ndarray, years: Vector) -> Vector:

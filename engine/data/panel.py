@@ -11,15 +11,18 @@ import datetime as dt
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engine._base import Value, check_labels, frozen_array
 from engine._typing import Matrix
 from engine.data.universe import Universe, _did_you_mean, check_currency
-from engine.data.venues import close_utc
 from engine.errors import DataError
+
+if TYPE_CHECKING:
+    from engine.data.actions import CorporateActions
+    from engine.data.membership import Membership
 
 PRICE_BASES = ("raw", "split_adjusted", "total_return")
 _FX_MAX_AGE = np.timedelta64(7, "D")
@@ -96,6 +99,16 @@ class PricePanel(Value):
         Where the prices came from and a digest of all numbers.
     synthetic : bool
         Made by a generator; everything computed from it says so.
+    actions : CorporateActions or None
+        Splits, distributions, mergers and delistings; distributions per share of their
+        day beside raw prices, else divided by later splits as the prices are. A view
+        shows those dated up to its time.
+    membership : Membership or None
+        Who belonged to the list that may be bought, and when; None: everyone.
+    overrides : tuple of Override
+        Days on which a venue did not follow its calendar, as
+        `engine.data.calendars.read_overrides`; every question about sessions and
+        closing times of this panel is answered with them.
     """
 
     dates: np.ndarray
@@ -112,6 +125,9 @@ class PricePanel(Value):
     source: str = ""
     content_hash: str = ""
     synthetic: bool = False
+    actions: CorporateActions | None = None
+    membership: Membership | None = None
+    overrides: Any = ()
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -182,6 +198,15 @@ class PricePanel(Value):
                     name,
                     frozen_array(values, name=name, ndim=2, shape=shape, finite=False),
                 )
+        if self.overrides or self.overrides is None:
+            from engine.data.calendars import read_overrides
+
+            put(self, "overrides", read_overrides(self.overrides))
+        if self.actions is not None:
+            raw = self.price_basis == "raw"
+            actions = self.actions.as_paid() if raw else self.actions.split_adjusted()
+            put(self, "actions", actions)
+            self._check_exits()
         if not self.content_hash:
             put(self, "content_hash", self._digest())
 
@@ -197,6 +222,23 @@ class PricePanel(Value):
                 fix="Correct the cell, or leave it empty if there was no trade.",
             )
 
+    def _check_exits(self) -> None:
+        """Refuse prices of a share after the date on which it ended."""
+        assert self.actions is not None
+        for ticker, last in self.actions.last_dates().items():
+            if ticker not in self.universe:
+                continue
+            later = ~np.isnan(self.prices[:, self.index(ticker)]) & (self.dates > last)
+            if later.any():
+                raise DataError(
+                    "prices go on after the share merged or was delisted",
+                    asset=ticker,
+                    date=self.dates[int(np.argmax(later))],
+                    received=f"an end on {last}",
+                    fix="Correct the action's date, or blank the later prices: the "
+                    "symbol may be another company's now.",
+                )
+
     def _digest(self) -> str:
         import hashlib
 
@@ -210,6 +252,9 @@ class PricePanel(Value):
             digest.update(part.encode() + b"\0")
         for array in (self.dates.astype(np.int64), self.prices, self.fx):
             digest.update(np.ascontiguousarray(array).tobytes())
+        for facts in (self.actions, self.membership, self.overrides):
+            if facts is not None and facts != ():
+                digest.update(repr(_plain(facts)).encode())
         return digest.hexdigest()
 
     @property
@@ -237,6 +282,7 @@ class PricePanel(Value):
             prices=self.prices[:, columns],
             open=None if self.open is None else self.open[:, columns],
             volume=None if self.volume is None else self.volume[:, columns],
+            actions=None if self.actions is None else self.actions.select(wanted),
             content_hash="",
         )
 
@@ -280,7 +326,8 @@ class PricePanel(Value):
         Before an asset's first price it is unlisted. An empty cell on a date on which
         its whole venue is empty is a holiday, otherwise a halt. After more than ten
         empty venue sessions at the end, the asset counts as delisted; so do all assets
-        of a venue that has been empty for more than thirty dates.
+        of a venue that has been empty for more than thirty dates, and a share after
+        the merger or delisting that the panel's corporate actions date.
         """
         valid = ~np.isnan(self.prices)
         status = np.full(valid.shape, Status.HALTED, dtype=np.int8)
@@ -298,7 +345,28 @@ class PricePanel(Value):
             block[ended & gone] = Status.DELISTED
             status[:, columns] = block
         status[~started] = Status.UNLISTED
+        if self.actions is not None:
+            for ticker, last in self.actions.last_dates().items():
+                if ticker in self.universe:
+                    gone = (self.dates > last, self.index(ticker))
+                    status[gone] = Status.DELISTED
         return status
+
+    def adjusted(self) -> PricePanel:
+        """Prices whose ratios are what a holder earned.
+
+        With corporate actions, splits and distributions of raw or split-adjusted
+        prices are put into a total-return series that starts at each asset's first
+        price, so that no later event changes an earlier number. Without them, and for
+        total-return prices, the panel itself.
+        """
+        if self.actions is None or self.price_basis == "total_return":
+            return self
+        from engine.data.adjust import reinvested, total_return
+
+        if self.price_basis == "raw":
+            return total_return(self, self.actions, anchor="first")
+        return reinvested(self, self.actions)
 
     def between(self, start: Any = None, end: Any = None) -> PricePanel:
         """Panel of the dates from ``start`` to ``end``, both inclusive."""
@@ -343,14 +411,11 @@ class PricePanel(Value):
         DataError
             ``t`` lies before the first close.
         """
+        from engine.data._as_of import visible
         from engine.data.view import MarketView
 
         moment, bare = parse_time(t)
-        day = moment.astype("datetime64[D]")
-        k = int(np.searchsorted(self.dates, day, side="right"))
-        panel = self._rows(0, k, content_hash=f"{self.content_hash}@{moment}")
-        if not bare:
-            panel = _mask_later_closes(panel, moment)
+        panel = visible(self, moment, bare=bare)
         if not panel.dates.size or not np.isfinite(panel.prices).any():
             raise DataError(
                 "nothing is known at this time",
@@ -390,56 +455,18 @@ class PricePanel(Value):
         return f"<p>{html.escape(repr(self))}</p>{table}"
 
 
+def _plain(facts: Any) -> Any:
+    """What facts say, wherever they came from: fields, with arrays as bytes."""
+    if isinstance(facts, tuple):
+        return facts
+    names = (n for n in facts.__dataclass_fields__ if n not in ("name", "source"))
+    fields = (getattr(facts, name) for name in names)
+    return [v.tobytes() if isinstance(v, np.ndarray) else v for v in fields]
+
+
 def _last_valid(values: np.ndarray) -> np.ndarray:
     """Last non-NaN of each column; NaN where there is none."""
     valid = ~np.isnan(values)
     last = values.shape[0] - 1 - np.argmax(valid[::-1], axis=0)
     result = values[last, np.arange(values.shape[1])]
     return np.where(valid.any(axis=0), result, np.nan)
-
-
-def _mask_later_closes(panel: PricePanel, moment: np.datetime64) -> PricePanel:
-    """Hide the cells of the last rows whose venue had not closed at ``moment``.
-
-    Closing times are those of the venue's calendar, half-days included.
-    """
-    from engine.data.calendars import closing_times
-
-    rows = max(0, panel.dates.size - 2)
-    tail = panel.dates[rows:]
-    prices = panel.prices
-    hidden = np.zeros((tail.size, len(panel.tickers)), dtype=bool)
-    for venue in set(panel.universe.venue):
-        columns = np.array([v == venue for v in panel.universe.venue], dtype=bool)
-        hidden[np.ix_(closing_times(venue, tail) > moment, columns)] = True
-    unseen = hidden.all(axis=1)
-    if unseen.any():  # rows with nothing to show go first, so that memory stays shared
-        keep = int(np.argmax(unseen))
-        panel = panel._rows(0, rows + keep)
-        prices, tail, hidden = panel.prices, tail[:keep], hidden[:keep]
-    changes: dict[str, Any] = {}
-    if hidden.any():
-        prices = prices.copy()
-        prices[rows:][hidden] = np.nan
-        changes["prices"] = prices
-        for name in ("open", "volume"):
-            values = getattr(panel, name)
-            if values is not None:
-                values = values.copy()
-                values[rows:][hidden] = np.nan
-                changes[name] = values
-    # Rates of the day before stand in until the fixing, or, for cash, until the day is
-    # over everywhere: when a rate was published is not known.
-    for name, known in (
-        ("fx", close_utc("FX", tail)),
-        ("cash_rates", (tail + np.timedelta64(1, "D")).astype("datetime64[m]")),
-    ):
-        values = getattr(panel, name)
-        if values.size and (known > moment).any():
-            values = values.copy()
-            for r in rows + np.flatnonzero(known > moment):
-                values[r] = values[r - 1] if r > 0 else np.nan
-            changes[name] = values
-    for array in changes.values():
-        array.setflags(write=False)
-    return panel._rows(0, panel.dates.size, **changes)

@@ -28,6 +28,10 @@ class Frames(NamedTuple):
     synthetic: bool = False
     actions: Any = None
     """`engine.data.actions.CorporateActions`, where the source gives them."""
+    membership: Any = None
+    """`engine.data.membership.Membership`, where the source gives one."""
+    overrides: Any = ()
+    """Calendar overrides, as `engine.data.calendars.read_overrides`."""
 
 
 @runtime_checkable

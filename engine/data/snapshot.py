@@ -20,6 +20,7 @@ import numpy as np
 
 from engine._base import Value
 from engine.data.actions import CorporateActions
+from engine.data.membership import Membership
 from engine.data.panel import PricePanel
 from engine.data.provider import Frames
 from engine.data.universe import Universe
@@ -142,6 +143,9 @@ def panel_frames(panel: PricePanel) -> Frames:
         open=None if panel.open is None else frame(panel.open, panel.tickers),
         volume=None if panel.volume is None else frame(panel.volume, panel.tickers),
         synthetic=panel.synthetic,
+        actions=panel.actions,
+        membership=panel.membership,
+        overrides=panel.overrides,
     )
 
 
@@ -167,6 +171,10 @@ def to_tables(frames: Frames, actions: CorporateActions | None):
         tables["universe"] = _universe_table(frames.universe)
     if actions is not None:
         tables["actions"] = actions.to_frame()
+    if frames.membership is not None:
+        tables["membership"] = frames.membership.to_frame()
+    if frames.overrides:
+        tables["overrides"] = pd.DataFrame(frames.overrides)
     return tables, {
         "source": frames.source,
         "price_basis": frames.price_basis,
@@ -186,6 +194,11 @@ def _universe_table(universe: Universe):
     for name in _UNIVERSE_DATES:
         columns[name] = getattr(universe, name).astype("datetime64[ns]")
     return pd.DataFrame(columns)
+
+
+def membership_of(table) -> Membership | None:
+    """Return the membership that a snapshot's table holds, if there is one."""
+    return None if table is None else Membership.from_frame(table)
 
 
 def universe_of(table) -> Universe | None:

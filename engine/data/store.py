@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.data.actions import CorporateActions
+from engine.data.calendars import read_overrides
 from engine.data.files import write_atomic
 from engine.data.load import load_panel
 from engine.data.panel import PricePanel
@@ -32,6 +33,7 @@ from engine.data.snapshot import (
     from_parquet,
     hash_tables,
     library_versions,
+    membership_of,
     panel_frames,
     read_manifest,
     read_snapshot,
@@ -267,6 +269,8 @@ def load_snapshot(folder: str | os.PathLike, name_or_hash: str) -> Frames:
             dividend_basis=manifest["dividend_basis"],
             source=manifest["source"],
         ),
+        membership=membership_of(tables.get("membership")),
+        overrides=read_overrides(tables.get("overrides")),
     )
 
 
@@ -389,6 +393,8 @@ def import_files(
     cash_rates: Any = None,
     actions: Any = None,
     dividend_basis: str | None = None,
+    membership: Any = None,
+    calendar: Any = None,
     base_currency: str = "USD",
 ) -> Snapshot:
     """Bring files into a store, once `load_panel` accepts them.
@@ -400,6 +406,8 @@ def import_files(
     actions : path or CorporateActions, optional
     dividend_basis : {"as_paid", "split_adjusted"}
         Required with a path of actions.
+    membership, calendar : optional
+        Kept with the prices.
 
     Raises
     ------
@@ -420,15 +428,9 @@ def import_files(
         currency=currency,
         fx=fx,
         cash_rates=cash_rates,
+        actions=actions,
+        dividend_basis=dividend_basis,
+        membership=membership,
+        calendar=calendar,
     )
-    if actions is not None and not isinstance(actions, CorporateActions):
-        if dividend_basis is None:
-            raise DataError(
-                "dividend_basis must be stated",
-                expected="as_paid or split_adjusted",
-                fix="Vendors divide past dividends by later splits: split_adjusted.",
-            )
-        actions = CorporateActions.read(actions, dividend_basis=dividend_basis)
-    if actions is not None:
-        actions = actions.select(panel.tickers)
-    return save_snapshot(folder, panel, name=name, actions=actions)
+    return save_snapshot(folder, panel, name=name)

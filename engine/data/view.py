@@ -76,6 +76,22 @@ class MarketView(Value):
             self.time, hindsight=self.hindsight_parameters
         ).role
 
+    def members(self) -> np.ndarray:
+        """(N,) bool: belongs to the panel's membership now; all without one."""
+        if self.panel.membership is None:
+            return np.ones(len(self.tickers), dtype=bool)
+        return self.panel.membership.mask(self._day(), self.tickers)[0]
+
+    def ever_members(self) -> np.ndarray:
+        """(N,) bool: belongs or has belonged to the membership; all without one."""
+        if self.panel.membership is None:
+            return np.ones(len(self.tickers), dtype=bool)
+        seen = set(self.panel.membership.ticker)
+        return np.array([t in seen for t in self.tickers], dtype=bool)
+
+    def _day(self) -> np.ndarray:
+        return np.array([self.time], dtype="datetime64[D]")
+
     def tradable(self, *, min_history: int = 1) -> np.ndarray:
         """(N,) bool: listed now, with at least ``min_history`` prices so far."""
         counts = np.isfinite(self.panel.prices).sum(axis=0)

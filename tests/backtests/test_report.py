@@ -93,6 +93,7 @@ def run_of(name, seed, drift):
         price_pnl=np.diff(value, prepend=1e6),
         fx_pnl=zero,
         interest=zero,
+        dividends=np.zeros(value.size),
         costs=zero + 1.5,
         taxes=zero,
         turnover=zero + 0.001,

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -70,7 +71,10 @@ def test_what_goes_in_comes_out_to_the_bit(tmp_path):
     snapshot = save_snapshot(tmp_path, before, name="first", actions=ACTIONS)
     provider = StoreProvider(tmp_path, "first")
     after = load_panel(provider)
-    assert after.content_hash == before.content_hash
+    assert (
+        after.content_hash
+        == replace(before, actions=ACTIONS, content_hash="").content_hash
+    )
     for name in ("prices", "fx", "cash_rates", "open", "volume", "dates"):
         assert np.array_equal(
             getattr(after, name), getattr(before, name), equal_nan=name != "dates"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -91,8 +92,6 @@ def import_(
     store: Path,
     name: str,
     source: Prices | None = None,
-    actions: Path | None = None,
-    dividend_basis: str | None = None,
     json: Json = False,
 ) -> None:
     """Bring files into an immutable snapshot, once they pass every check of a load.
@@ -105,10 +104,6 @@ def import_(
         Name of the new snapshot.
     source
         The files and what they are.
-    actions
-        Corporate actions: date, ticker, kind, value.
-    dividend_basis
-        as_paid or split_adjusted; required with actions.
     json
         Print JSON.
     """
@@ -117,9 +112,13 @@ def import_(
     given = source or Prices()
     if given.prices == "reference":
         raise UsageError("--prices names the files to import", received="nothing")
-    paths: Any = given.prices
-    if "," in paths:
-        paths = [p.strip() for p in paths.split(",") if p.strip()]
+    for flag in ("as_basis", "exposures"):
+        if getattr(given, flag) is not None:
+            raise UsageError(
+                f"--{flag.replace('_', '-')} does not belong to an import",
+                fix="A snapshot keeps what the files hold; give it where it is used.",
+            )
+    paths = given.source()
     snapshot = import_files(
         paths,
         store,
@@ -130,8 +129,10 @@ def import_(
         universe=given.universe,
         fx=given.fx,
         cash_rates=given.cash_rates,
-        actions=actions,
-        dividend_basis=dividend_basis,
+        actions=given.actions,
+        dividend_basis=given.dividend_basis,
+        membership=given.membership,
+        calendar=given.calendar,
         base_currency=given.base_currency,
     )
     _show_snapshots([snapshot], store, json=json)
@@ -157,8 +158,6 @@ def list_(*, store: Path, json: Json = False) -> None:
 def check(
     *,
     source: Prices | None = None,
-    actions: Path | None = None,
-    dividend_basis: str = "split_adjusted",
     accepted: Path | None = None,
     out: Path | None = None,
     notes: Json = False,
@@ -172,10 +171,6 @@ def check(
     ----------
     source
         Where prices come from.
-    actions
-        Corporate actions: date, ticker, kind, value.
-    dividend_basis
-        as_paid or split_adjusted.
     accepted
         Findings looked at and found true: a CSV with asset, date, what.
     out
@@ -186,7 +181,6 @@ def check(
         Print JSON.
     """
     from backtests.cli import show
-    from engine.data.actions import CorporateActions
     from engine.data.files import write_csv
     from engine.data.quality import check as run_check
     from engine.data.quality import read_accepted
@@ -194,10 +188,8 @@ def check(
     panel = (source or Prices()).load()
     report = run_check(
         panel,
-        actions=None
-        if actions is None
-        else CorporateActions.read(actions, dividend_basis=dividend_basis),
-        sessions=on_calendar,
+        actions=panel.actions,
+        sessions=partial(on_calendar, overrides=panel.overrides),
         accepted=() if accepted is None else read_accepted(accepted),
     )
     if out is not None:
@@ -227,14 +219,78 @@ def check(
     return report.exit_status
 
 
-def on_calendar(venue: str, dates: np.ndarray) -> np.ndarray:
+@data_app.command
+def repair(
+    *,
+    steps: Path,
+    out: Path,
+    source: Prices | None = None,
+    json: Json = False,
+) -> None:
+    """Apply named repairs to prices, write them anew, and record each step.
+
+    The record is written beside the prices, as OUT.repairs.json.
+
+    Parameters
+    ----------
+    steps
+        A JSON list of objects with step (drop_asset, blank_cell, scale_before), asset,
+        date, ratio and reason.
+    out
+        The repaired prices: a wide table, .csv or .parquet.
+    source
+        Where prices come from.
+    json
+        Print JSON.
+    """
+    import json as json_module
+
+    from backtests.cli import inspect, show
+    from engine.data.files import write_atomic
+    from engine.data.repair import read_repairs
+    from engine.data.repair import repair as run_repair
+
+    panel = (source or Prices()).load()
+    repaired, log = run_repair(panel, read_repairs(steps))
+    out = inspect.write_prices(repaired, out)
+    record = out.with_name(out.name + ".repairs.json")
+    content = {
+        "source": panel.source,
+        "content_hash": repaired.content_hash,
+        "steps": list(log),
+    }
+    write_atomic(record, json_module.dumps(content, indent=1, allow_nan=False) + "\n")
+    if json:
+        show.emit_json(content)
+        return
+    print(
+        show.table(
+            ["step", "asset", "date", "cells", "before", "after", "reason"],
+            [
+                (
+                    entry["step"],
+                    entry["asset"],
+                    entry["date"],
+                    entry["cells"],
+                    "" if entry["before"] is None else f"{entry['before']:g}",
+                    "" if entry["after"] is None else f"{entry['after']:g}",
+                    entry["reason"],
+                )
+                for entry in log
+            ],
+        )
+    )
+    print(f"\n{out} and {record}")
+
+
+def on_calendar(venue: str, dates: np.ndarray, *, overrides: Any = None) -> np.ndarray:
     """(T,) bool: whether the venue was open; weekdays where it has no calendar."""
     from engine.data.calendars import CALENDARS, sessions
 
     dates = np.asarray(dates, dtype="datetime64[D]")
     if venue not in CALENDARS or not dates.size:
         return np.is_busday(dates)
-    return np.isin(dates, sessions(venue, dates[0], dates[-1]).dates)
+    return np.isin(dates, sessions(venue, dates[0], dates[-1], overrides).dates)
 
 
 def _show_snapshots(snapshots: Any, store: Path, *, json: bool) -> None:

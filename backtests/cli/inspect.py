@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from backtests.cli import show
 from backtests.cli.options import Prices, Shock
+from engine.data.calendars import session_status
 from engine.data.files import read_table, write_csv, write_parquet
 from engine.data.load import SYNTHETIC_MARK, load_panel
 from engine.data.panel import PricePanel, Status
@@ -17,8 +19,8 @@ from engine.shocks import PRESETS, CheapModelShock
 
 def describe(panel: PricePanel) -> dict:
     """Return what a panel holds, gaps included."""
-    status = panel.status()
-    universe = panel.universe
+    status = session_status(panel)
+    universe, actions = panel.universe, panel.actions
     counts = {s.name.lower(): int((status == s).sum()) for s in Status}
     first = [
         str(panel.dates[int(np.argmax(np.isfinite(panel.prices[:, i])))])
@@ -38,6 +40,9 @@ def describe(panel: PricePanel) -> dict:
         "cash_rates": list(panel.cash_currencies),
         "venues": sorted({v or "not stated" for v in universe.venue}),
         "cells": counts,
+        "actions": {} if actions is None else dict(Counter(actions.kind)),
+        "membership": 0 if panel.membership is None else len(panel.membership),
+        "calendar_overrides": len(panel.overrides),
         "roles": {r: universe.role.count(r) for r in sorted(set(universe.role))},
         "late_starters": [
             f"{t} from {d}"
@@ -46,6 +51,25 @@ def describe(panel: PricePanel) -> dict:
         ],
         "content_hash": panel.content_hash,
     }
+
+
+def write_prices(panel: PricePanel, path: Path) -> Path:
+    """Write a wide table; the name of a synthetic one says so. The path written."""
+    if panel.synthetic and SYNTHETIC_MARK not in path.name.lower():
+        path = path.with_name(f"{SYNTHETIC_MARK}_{path.name}")
+    frame = panel.to_frame().reset_index()
+    if path.suffix == ".parquet":
+        write_parquet(path, frame.set_index("date"))
+    elif path.suffix == ".csv":
+        frame["date"] = frame["date"].dt.strftime("%Y-%m-%d")
+        write_csv(path, frame)
+    else:
+        raise UsageError(
+            "unknown file type to export to",
+            received=path.name,
+            expected=".csv or .parquet",
+        )
+    return path
 
 
 def data(
@@ -57,20 +81,7 @@ def data(
         _resembles(panel, resembles, json=json)
         return
     if export is not None:
-        if panel.synthetic and SYNTHETIC_MARK not in export.name.lower():
-            export = export.with_name(f"{SYNTHETIC_MARK}_{export.name}")
-        frame = panel.to_frame().reset_index()
-        if export.suffix == ".parquet":
-            write_parquet(export, frame.set_index("date"))
-        elif export.suffix == ".csv":
-            frame["date"] = frame["date"].dt.strftime("%Y-%m-%d")
-            write_csv(export, frame)
-        else:
-            raise UsageError(
-                "unknown file type to export to",
-                received=export.name,
-                expected=".csv or .parquet",
-            )
+        export = write_prices(panel, export)
         if json:
             show.emit_json(describe(panel) | {"written": str(export)})
             return

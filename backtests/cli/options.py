@@ -40,11 +40,44 @@ class Prices:
     """Use only these tickers, separated by commas."""
     exposures: str | None = None
     """Dated AI shares per company: "builtin", or a file; role bands otherwise."""
+    actions: Path | None = None
+    """Corporate actions: date, ticker, kind, value[, other_ticker, currency, ratio]."""
+    dividend_basis: str | None = None
+    """as_paid or split_adjusted; required with --actions."""
+    as_basis: str | None = None
+    """Derive raw, split_adjusted or total_return prices from the actions."""
+    membership: Path | None = None
+    """Who may be bought, and when: ticker, start, end (empty: still a member)."""
+    calendar: Path | None = None
+    """Days on which a venue did not follow its calendar: date, venue, kind[, close]."""
 
     def load(self, book: Portfolio | None = None) -> PricePanel:
         """Load the panel; the assets of ``book`` join an explicit list of tickers."""
         from engine.data.load import load_panel
 
+        tickers = names(self.tickers)
+        if tickers is not None:
+            held = () if book is None else book.assets
+            tickers = tuple(dict.fromkeys([*held, *tickers]))
+        return load_panel(
+            self.source(),
+            tickers,
+            base_currency=self.base_currency,
+            universe=self.universe,
+            price_basis=self.price_basis,
+            currency=self.currency,
+            fx=self.fx,
+            cash_rates=self.cash_rates,
+            exposures=self.exposures,
+            actions=self.actions,
+            dividend_basis=self.dividend_basis,
+            as_basis=self.as_basis,
+            membership=self.membership,
+            calendar=self.calendar,
+        )
+
+    def source(self) -> Any:
+        """What ``--prices`` names: a path, several, a snapshot or a provider."""
         source: Any = self.prices
         folder, mark, snapshot = source.rpartition("#")
         if mark and Path(folder).is_dir():
@@ -55,21 +88,7 @@ class Prices:
             source = [p.strip() for p in source.split(",") if p.strip()]
             if not source:
                 raise UsageError("--prices names no file", received=self.prices)
-        tickers = names(self.tickers)
-        if tickers is not None:
-            held = () if book is None else book.assets
-            tickers = tuple(dict.fromkeys([*held, *tickers]))
-        return load_panel(
-            source,
-            tickers,
-            base_currency=self.base_currency,
-            universe=self.universe,
-            price_basis=self.price_basis,
-            currency=self.currency,
-            fx=self.fx,
-            cash_rates=self.cash_rates,
-            exposures=self.exposures,
-        )
+        return source
 
 
 @Parameter(name="*")

@@ -110,7 +110,9 @@ def test_data(ballast):
     assert "SYNTHETIC" not in out
     status, out, _ = ballast("data", "--json", model=False)
     facts = document(out)
-    assert facts["cells"]["open"] == 7 * 120
+    # The prices of public holidays of New York are there, and said to be.
+    assert sum(facts["cells"].values()) == 7 * 120
+    assert facts["cells"]["holiday"] > 0
     assert facts["roles"]["accelerator"] == 1
 
 

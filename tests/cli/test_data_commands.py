@@ -87,3 +87,71 @@ def test_import_needs_files_and_a_basis(prices, tmp_path, capfd):
     assert run(["data", "import", "--prices", str(prices), *where]) == 2
     assert "must be stated" in capfd.readouterr().err
     assert not (tmp_path / "s").exists() or not any((tmp_path / "s").iterdir())
+
+
+def test_repair_writes_prices_and_a_record(prices, tmp_path, capfd):
+    steps = tmp_path / "steps.json"
+    steps.write_text(
+        json.dumps(
+            [
+                {
+                    "step": "scale_before",
+                    "asset": "AAA",
+                    "date": "2024-02-01",
+                    "ratio": 0.5,
+                    "reason": "split not adjusted",
+                },
+                {"step": "drop_asset", "asset": "BBB", "reason": "not mine"},
+            ]
+        )
+    )
+    out = tmp_path / "repaired.csv"
+    done = ["data", "repair", "--steps", str(steps), "--out", str(out)]
+    assert run([*done, *stated(prices)]) == 0
+    shown = capfd.readouterr().out
+    assert "split not adjusted" in shown and "repaired.csv.repairs.json" in shown
+    before, after = pd.read_csv(prices), pd.read_csv(out)
+    early = before["date"] < "2024-02-01"
+    assert list(after.columns) == ["date", "AAA"]
+    np.testing.assert_allclose(after["AAA"][early], before["AAA"][early] / 2)
+    np.testing.assert_allclose(after["AAA"][~early], before["AAA"][~early])
+    record = json.loads((tmp_path / "repaired.csv.repairs.json").read_text())
+    assert [s["cells"] for s in record["steps"]] == [int(early.sum()), 80]
+    # A step that changes nothing is refused, and nothing is written.
+    steps.write_text('[{"step": "drop_asset", "asset": "ZZZ", "reason": "x"}]')
+    out.unlink()
+    assert run([*done, *stated(prices)]) == 2
+    assert "ZZZ" in capfd.readouterr().err and not out.exists()
+
+
+def test_actions_membership_and_calendar_reach_the_prices(prices, tmp_path, capfd):
+    actions, members, calendar = (tmp_path / f"{n}.csv" for n in "amc")
+    actions.write_text(
+        "date,ticker,kind,value\n2024-02-01,AAA,split,2\n2024-03-01,BBB,dividend,0.5\n"
+    )
+    members.write_text("ticker,start,end\nAAA,2020-01-01,\nBBB,2020-01-01,2024-02-01\n")
+    calendar.write_text("date,venue,kind\n2024-02-02,NYSE,closed\n")
+    files = ["--actions", str(actions), "--membership", str(members)]
+    files += ["--calendar", str(calendar)]
+    assert run(["data", *stated(prices), *files, "--json"]) == 2
+    assert "dividend_basis must be stated" in capfd.readouterr().err
+    files += ["--dividend-basis", "as_paid"]
+    assert run(["data", *stated(prices), *files, "--json"]) == 0
+    facts = json.loads(capfd.readouterr().out)
+    assert facts["actions"] == {"split": 1, "dividend": 1}
+    assert (facts["membership"], facts["calendar_overrides"]) == (2, 1)
+    total = [*stated(prices), *files, "--as-basis", "total_return", "--json"]
+    assert run(["data", *total]) == 0
+    facts = json.loads(capfd.readouterr().out)
+    assert facts["price_basis"] == "total_return" and "derived" in facts["source"]
+    # They are kept in a snapshot, and come back from it.
+    where = ["--store", str(tmp_path / "s"), "--name", "n"]
+    assert run(["data", "import", *stated(prices), *files, *where]) == 0
+    capfd.readouterr()
+    assert run(["data", "--prices", f"{tmp_path / 's'}#n", "--json"]) == 0
+    facts = json.loads(capfd.readouterr().out)
+    assert facts["actions"] == {"split": 1, "dividend": 1}
+    assert (facts["membership"], facts["calendar_overrides"]) == (2, 1)
+    bad = [*stated(prices), *where, "--as-basis", "raw"]
+    assert run(["data", "import", *bad]) == 2
+    assert "--as-basis" in capfd.readouterr().err

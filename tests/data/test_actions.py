@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from engine import DataError, PricePanel, Universe
 from engine.data.actions import CorporateActions
 from engine.data.adjust import (
+    convert,
     price_return,
     raw_from_total_return,
     split_adjusted,
@@ -19,6 +21,7 @@ from engine.data.adjust import (
 )
 from engine.data.exits import delisting_sensitivity, exits, join_renamed
 from engine.data.membership import Membership
+from engine.data.panel import PRICE_BASES
 
 DAYS = pd.bdate_range("2024-01-01", periods=6)  # Monday to the next Monday
 
@@ -562,3 +565,57 @@ def test_real_actions_are_all_read(real_actions):
     paid = real_actions.select(["NVDA"]).as_paid()
     # 0.115 paid in February 2016; 0.002875 per share of today after 4:1 and 10:1.
     assert paid.value[0] == pytest.approx(0.115)
+
+
+# Split-adjusted prices ---------------------------------------------------------
+
+
+def test_every_basis_converts_into_every_other():
+    rng = np.random.default_rng(11)
+    dates = np.arange("2024-01-01", "2024-03-01", dtype="datetime64[D]")
+    prices = 100 * np.exp(np.cumsum(rng.normal(0, 0.02, (dates.size, 1)), axis=0))
+    prices[30:] /= 5.0
+    facts = CorporateActions(
+        dates[[10, 30, 45]],
+        ("A",) * 3,
+        ("dividend", "split", "dividend"),
+        np.array([2.0, 5.0, 0.3]),
+    )
+    panel = PricePanel(
+        dates,
+        prices,
+        Universe(("A",), quote_currency=("USD",)),
+        "raw",
+        "USD",
+        actions=facts,
+    )
+    bases = {b: convert(panel, b) for b in PRICE_BASES}
+    for origin in bases.values():
+        for name, wanted in bases.items():
+            got = convert(origin, name)
+            np.testing.assert_allclose(got.prices, wanted.prices, rtol=1e-12)
+            assert got.price_basis == name
+    # What a holder earned is one series, whatever the basis it is read from.
+    for one in bases.values():
+        series = one.adjusted().prices[:, 0]
+        np.testing.assert_allclose(
+            series / series[0],
+            bases["total_return"].prices[:, 0] / bases["total_return"].prices[0, 0],
+            rtol=1e-12,
+        )
+    np.testing.assert_allclose(bases["split_adjusted"].actions.value, [0.4, 5, 0.3])
+    with pytest.raises(DataError, match="no corporate actions"):
+        convert(replace(panel, actions=None, content_hash=""), "total_return")
+
+
+def test_paid_and_split_adjusted_undo_each_other():
+    back = ACTIONS_BOTH.split_adjusted().as_paid()
+    np.testing.assert_allclose(back.value, ACTIONS_BOTH.value, rtol=1e-15)
+
+
+ACTIONS_BOTH = CorporateActions(
+    np.array(["2024-01-02", "2024-02-02", "2024-02-02", "2024-03-01"], "M8[D]"),
+    ("A", "A", "B", "A"),
+    ("dividend", "split", "dividend", "dividend"),
+    np.array([1.0, 7.0, 3.0, 0.2]),
+)

@@ -1,5 +1,7 @@
 """Money: return parts, hedges from rate differentials, cash, a book to the cent."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -501,3 +503,46 @@ def test_three_currencies_by_hand(h):
     parts.append((0.01, 322 / 323 - 1, 0.011 / 365))
     want = [(1 + x) * (1 + f) - 1 + h * (1.0001 / (1 + i) - 1 - f) for x, f, i in parts]
     np.testing.assert_allclose(got, [0.1, *want], rtol=0, atol=1e-15)
+
+
+# Hedging what drives the price ------------------------------------------------
+
+
+def adr_and_local():
+    """A fund on Japan quoted in dollars, and its yen price."""
+    yen = np.array([2000.0, 2100.0, 2205.0, 2150.0])
+    rate = FX["JPY"].to_numpy()
+    frame = pd.DataFrame({"date": DATES, "LOCAL": yen, "ADR": yen * rate})
+    universe = pd.DataFrame(
+        {
+            "ticker": ["LOCAL", "ADR"],
+            "quote_currency": ["JPY", "USD"],
+            "exposure_currency": ["JPY", "JPY"],
+        }
+    )
+    return load_panel(
+        frame, price_basis="raw", universe=universe, fx=FX, cash_rates=RATES
+    )
+
+
+def test_hedging_the_exposure_makes_a_listing_abroad_equal_the_local_one():
+    p = adr_and_local()
+    hedged = hedged_returns(p, of="exposure")
+    np.testing.assert_allclose(hedged.values[1:, 1], hedged.values[1:, 0], rtol=1e-12)
+    by_quote = hedged_returns(p)
+    np.testing.assert_allclose(by_quote.values[1:, 0], hedged.values[1:, 0])
+    # Quoted in the base currency, nothing is sold.
+    np.testing.assert_allclose(by_quote.values[1:, 1], by_quote.unhedged[1:, 1])
+    assert hedged.ratio.tolist() == [1.0, 1.0] and by_quote.ratio.tolist() == [1.0, 0]
+
+
+def test_a_basket_of_currencies_is_refused_by_name():
+    p = adr_and_local()
+    codes = ("JPY", "MULTI")
+    mixed = replace(p, universe=replace(p.universe, exposure_currency=codes))
+    with pytest.raises(DataError, match=r"no one forward.*ADR"):
+        hedged_returns(mixed, of="exposure")
+    only = hedged_returns(mixed, of="exposure", ratio={"JPY": 1.0})
+    assert only.ratio.tolist() == [1.0, 0.0]
+    with pytest.raises(UsageError, match="quote or exposure"):
+        hedged_returns(p, of="both")

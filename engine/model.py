@@ -12,9 +12,14 @@ from engine._base import Value, check_labels, frozen_array, html_table
 from engine.covariance import (
     FactorCovariance,
     correlation_to_covariance,
+    denoised,
     ewma,
+    gerber,
     ledoit_wolf,
     nearest_correlation,
+    nonlinear_shrinkage,
+    oas,
+    rie,
     sample,
     split,
 )
@@ -35,9 +40,16 @@ MEANS = ("zero_excess", "sample")
 COVARIANCES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "sample": sample,
     "ewma": ewma,
+    "ewma_student_t": lambda X: ewma(X, update="student_t"),
     "ledoit_wolf": lambda X: ledoit_wolf(X, "constant_correlation"),
     "ledoit_wolf_identity": lambda X: ledoit_wolf(X, "identity"),
     "ledoit_wolf_single_index": lambda X: ledoit_wolf(X, "single_index"),
+    "oas": oas,
+    "nonlinear_shrinkage": nonlinear_shrinkage,
+    "analytical_shrinkage": lambda X: nonlinear_shrinkage(X, method="analytical"),
+    "rie": rie,
+    "denoised": denoised,
+    "gerber": gerber,
 }
 """Estimators by name; `fit` also takes any callable (T, N) -> (N, N)."""
 

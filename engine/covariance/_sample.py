@@ -1,4 +1,4 @@
-"""Sample and exponentially weighted covariance, and the split into correlation."""
+"""Sample covariance, and the split into volatilities and correlation."""
 
 from __future__ import annotations
 
@@ -41,54 +41,9 @@ def sample(X: Any, *, ddof: int = 1, assume_centered: bool = False) -> Any:
         raise UsageError("ddof must be 0 or 1", received=ddof)
     values, labels = observations(X, minimum=1 if assume_centered else ddof + 1)
     T = values.shape[0]
-    if assume_centered:
-        return labelled(cross_product(values) / T, labels)
-    return labelled(cross_product(values - values.mean(axis=0)) / (T - ddof), labels)
-
-
-def ewma(
-    X: Any,
-    *,
-    decay: float | None = None,
-    half_life: float | None = None,
-    assume_centered: bool = True,
-) -> Any:
-    """Exponentially weighted covariance (RiskMetrics 1996, eq. 5.3).
-
-    ``S = sum_k l^k r_{T-k} r_{T-k}' / sum_k l^k``: the recursion
-    ``S_t = l S_{t-1} + (1 - l) r_t r_t'`` normalised for the finite sample.
-
-    Parameters
-    ----------
-    X : (T, N) array_like or DataFrame
-        Returns per period, oldest first; no NaN.
-    decay : float, default 0.94
-        ``l`` in (0, 1); 0.94 is the RiskMetrics value for daily data. One day then
-        has weight 0.06, and 74 days hold 99% of it.
-    half_life : float, optional
-        In periods; gives ``decay = 0.5 ** (1 / half_life)``. Not with ``decay``.
-    assume_centered : bool, default True
-        RiskMetrics takes the mean as zero; False removes the weighted mean.
-
-    Returns
-    -------
-    (N, N) array or DataFrame
-    """
-    if decay is not None and half_life is not None:
-        raise UsageError("give decay or half_life, not both")
-    if half_life is not None:
-        if not half_life > 0:
-            raise UsageError("half_life must be positive", received=half_life)
-        decay = 0.5 ** (1.0 / half_life)
-    decay = 0.94 if decay is None else decay
-    if not 0.0 < decay < 1.0:
-        raise UsageError("decay must lie in (0, 1)", received=decay)
-    values, labels = observations(X, minimum=1 if assume_centered else 2)
-    weights = decay ** np.arange(values.shape[0] - 1, -1, -1.0)
-    weights /= weights.sum()
-    if not assume_centered:
-        values = values - weights @ values
-    return labelled(cross_product(values * np.sqrt(weights)[:, None]), labels)
+    S = cross_product(values if assume_centered else values - values.mean(axis=0))
+    S /= T if assume_centered else T - ddof
+    return labelled(S, labels)
 
 
 def split(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

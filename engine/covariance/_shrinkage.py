@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from engine.covariance._check import column_name, labelled, observations
+from engine.covariance._check import column_name, labelled, observations, scaled
 from engine.covariance._sample import cross_product
 from engine.errors import ModelError, UsageError
 
@@ -23,6 +23,7 @@ def ledoit_wolf(
     *,
     assume_centered: bool = False,
     shrinkage: float | None = None,
+    ddof: int = 0,
     return_shrinkage: bool = False,
 ) -> Any:
     """Ledoit-Wolf shrinkage covariance.
@@ -39,6 +40,10 @@ def ledoit_wolf(
         Take the mean to be zero instead of removing it.
     shrinkage : float in [0, 1], optional
         Use this intensity instead of the estimated one.
+    ddof : {0, 1}, default 0
+        Divisor of the returned matrix, ``T - ddof``: 0 as in the papers and
+        scikit-learn; 1 rescales it to the unbiased sample's size. The intensity is
+        that of the papers either way.
     return_shrinkage : bool, default False
         Also return the intensity.
 
@@ -54,6 +59,8 @@ def ledoit_wolf(
     """
     if shrinkage is not None and not 0.0 <= shrinkage <= 1.0:
         raise UsageError("shrinkage must lie in [0, 1]", received=shrinkage)
+    if ddof not in (0, 1):
+        raise UsageError("ddof must be 0 or 1", received=ddof)
     values, labels = observations(X)
     if target not in ("identity", "constant_correlation", "single_index"):
         raise UsageError(
@@ -61,14 +68,14 @@ def ledoit_wolf(
             received=repr(target),
             expected="identity, constant_correlation or single_index",
         )
-    # The intensity needs fourth and sixth powers: in a unit near the largest value
-    # (a power of two, so that nothing is rounded) none overflows or vanishes.
-    unit = np.ldexp(1.0, int(np.frexp(np.abs(values).max())[1]))
-    values = values / unit
+    # The intensity needs fourth and sixth powers: in this unit none overflows.
+    values, unit = scaled(values)
     Y = values if assume_centered else values - values.mean(axis=0)
-    S = cross_product(Y) / Y.shape[0]
+    T = Y.shape[0]
+    S = cross_product(Y)
+    S /= T
     if S.shape[0] == 1:
-        result = labelled(S * unit * unit, labels)
+        result = labelled(S * (unit * unit * T / (T - ddof)), labels)
         return (result, 0.0) if return_shrinkage else result
     if target == "identity":
         F, rho = _identity(Y, S)
@@ -78,7 +85,14 @@ def ledoit_wolf(
         F, rho = _single_index(Y, S)
     if shrinkage is not None:
         rho = float(shrinkage)
-    result = labelled((rho * F + (1.0 - rho) * S) * unit * unit, labels)
+    size = unit * unit * T / (T - ddof)
+    S *= (1.0 - rho) * size
+    if isinstance(F, float):
+        S.flat[:: S.shape[0] + 1] += rho * F * size
+    else:
+        F *= rho * size
+        S += F
+    result = labelled(S, labels)
     return (result, rho) if return_shrinkage else result
 
 
@@ -91,21 +105,20 @@ def _intensity(numerator: float, gamma: float, S: np.ndarray, T: int) -> float:
 
     With two assets the constant-correlation target is the sample itself.
     """
-    if gamma <= 1e-26 * float((S * S).sum()):
+    if gamma <= 1e-26 * float(np.vdot(S, S)):
         return 1.0
     return _clip(numerator / gamma / T)
 
 
-def _identity(Y: np.ndarray, S: np.ndarray) -> tuple[np.ndarray, float]:
-    """Target mu I; b^2 and d^2 of Ledoit-Wolf 2004a, lemma 3.2-3.4."""
+def _identity(Y: np.ndarray, S: np.ndarray) -> tuple[float, float]:
+    """Mu of the target mu I; b^2 and d^2 of Ledoit-Wolf 2004a, lemma 3.2-3.4."""
     T, N = Y.shape
-    mu = np.trace(S) / N
-    frobenius = float((S * S).sum())
+    mu = float(np.trace(S)) / N
+    frobenius = float(np.vdot(S, S))
     d2 = frobenius - N * mu * mu
-    row = (Y * Y).sum(axis=1)
+    row = np.einsum("ti,ti->t", Y, Y)
     b2 = (float(row @ row) / T - frobenius) / T
-    F = mu * np.eye(N)
-    return F, 1.0 if d2 <= 0 else _clip(min(b2, d2) / d2)
+    return mu, 1.0 if d2 <= 0 else _clip(min(b2, d2) / d2)
 
 
 def _constant_correlation(
@@ -125,8 +138,8 @@ def _constant_correlation(
     F = mean_rho * np.outer(sigma, sigma)
     np.fill_diagonal(F, variance)
     Q = Y * Y
-    row = Q.sum(axis=1)
-    pi = float(row @ row) / T - float((S * S).sum())
+    row = np.einsum("ti,ti->t", Y, Y)
+    pi = float(row @ row) / T - float(np.vdot(S, S))
     fourth = Q.T @ Q / T  # E[x_i^2 x_j^2]
     pi_diagonal = float(np.diagonal(fourth).sum() - (variance**2).sum())
     # theta_ii,ij = E[x_i^3 x_j] - s_ii s_ij
@@ -150,8 +163,8 @@ def _single_index(Y: np.ndarray, S: np.ndarray) -> tuple[np.ndarray, float]:
     F = np.outer(s_im, s_im) / s_mm
     np.fill_diagonal(F, np.diagonal(S))
     Q = Y * Y
-    row = Q.sum(axis=1)
-    pi = float(row @ row) / T - float((S * S).sum())
+    row = np.einsum("ti,ti->t", Y, Y)
+    pi = float(row @ row) / T - float(np.vdot(S, S))
     pi_diagonal = float(((Q * Q).sum(axis=0) / T - np.diagonal(S) ** 2).sum())
     Z = Y * market[:, None]
     # Covariances of the entries of S with those of the target, off the diagonal.

@@ -14,7 +14,7 @@ from engine.covariance._check import observations
 from engine.covariance._comparison import Comparison
 from engine.covariance._named import Estimator, checked, resolve
 from engine.covariance._scores import SCORES, score
-from engine.errors import ModelError, UsageError
+from engine.errors import DataError, ModelError, UsageError
 
 Progress = Callable[[int, int, str], None]
 DEFAULTS = (
@@ -219,7 +219,10 @@ class _Task:
 
 def _data(data: Any, frequency: str | None) -> Data:
     """Returns of an array, a table or a panel."""
-    if hasattr(data, "base_prices") or hasattr(data, "panel"):
+    from engine.data.panel import PricePanel
+    from engine.data.view import MarketView
+
+    if isinstance(data, (PricePanel, MarketView)):
         return _panel_data(data, frequency)
     if frequency is not None:
         raise UsageError(
@@ -237,8 +240,11 @@ def _data(data: Any, frequency: str | None) -> Data:
         )
     index = data.index
     if index.has_duplicates or not index.is_monotonic_increasing:
-        raise UsageError(
+        t = int(np.argmin(np.asarray(index[1:] > index[:-1]))) + 1
+        raise DataError(
             "rows must be in order of time, each date once",
+            date=index[t],
+            received=f"after {index[t - 1]}",
             fix="Sort the table by its index.",
         )
     return Data(values, np.asarray(index), tuple(str(c) for c in columns), 1, "")

@@ -109,6 +109,14 @@ def resolve(estimators: Any) -> dict[str, Estimator]:
     return found
 
 
+def one(estimator: Any) -> Estimator:
+    """Return the single estimator of a name or callable."""
+    found = list(resolve(estimator).values())
+    if len(found) != 1:
+        raise UsageError("one estimator is needed", received=len(found))
+    return found[0]
+
+
 def _label(estimator: Any) -> Any:
     if isinstance(estimator, str):
         return estimator

@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.covariance._check import column_name, labelled, observations
 from engine.covariance._factor import FactorCovariance
-from engine.covariance._named import checked, resolve
+from engine.covariance._named import checked, one, resolve
 from engine.covariance._sample import correlation_to_covariance, cross_product
 from engine.errors import DataError, ModelError, UsageError
 
@@ -162,7 +162,7 @@ def regime_multiplier(
             received=f"{T} dates, history {n}",
             expected=f"history of at most {T - 2}",
         )
-    ((_, estimator),) = resolve(base).items()
+    estimator = one(base)
     bias = np.empty(n)
     for start in range(T - n, T, step):
         rows = slice(start, min(start + step, T))
@@ -199,7 +199,7 @@ def regime_adjusted(
     square = (
         regime_multiplier(X, base, half_life=half_life, step=step, history=history) ** 2
     )
-    ((_, estimator),) = resolve(base).items()
+    estimator = one(base)
     matrix = estimator(X)
     if isinstance(matrix, FactorCovariance):
         return FactorCovariance(

@@ -87,7 +87,7 @@ class ThemeCorrelation(Value):
         object.__setattr__(self, "dates", dates)
 
     def correlation(self) -> Any:
-        """(N, N) correlation at theta: positive definite, unit diagonal.
+        """(N, N) correlation at theta: positive semi-definite, unit diagonal.
 
         The nearest correlation matrix where tanh of theta gives none (Qi, Sun 2006).
         """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from benchmarks.case import Case, Thunk, returns
@@ -30,7 +32,7 @@ def _principal_components(T: int, N: int, K: int) -> dict[str, Thunk]:
         return systematic + np.diag(own)
 
     def peer():
-        fitted = PCA(K, svd_solver="full").fit(X)
+        fitted: Any = PCA(K, svd_solver="full").fit(X)
         return from_components(fitted.components_, fitted.explained_variance_)
 
     def svd():
@@ -80,7 +82,8 @@ def _evidence(M: int, K: int) -> dict[str, Thunk]:
         w = cp.Variable(K, nonneg=True)
         root = np.linalg.cholesky(A.T @ A / M)
         goal = cp.sum(cp.log(C @ w)) / M - 0.5 * cp.sum_squares(root.T @ w)
-        cp.Problem(cp.Maximize(goal), [cp.sum(w) == 1]).solve(solver="CLARABEL")
+        limits: list[Any] = [cp.sum(w) == 1]
+        cp.Problem(cp.Maximize(goal), limits).solve(solver="CLARABEL")
         return value(np.asarray(w.value))
 
     return {

@@ -157,7 +157,9 @@ class ThemeCorrelation(Value):
         """
         return self._gradient(self._exposure(weights), self.theta)
 
-    def stressed(self, weights: Any, *, plausibility: float = 2.0) -> ThemeStress:
+    def stressed(
+        self, weights: Any, *, plausibility: float = 2.0, features: Any = None
+    ) -> ThemeStress:
         """Correlations that hurt a portfolio most, as far as theta has moved before.
 
         Maximises the portfolio's volatility over the ellipsoid
@@ -173,6 +175,8 @@ class ThemeCorrelation(Value):
             names; assets not named have none.
         plausibility : float, default 2
             k: standard deviations of theta through time.
+        features : sequence of str, optional
+            Only these move, within the same ellipsoid; by default all.
 
         Returns
         -------
@@ -182,7 +186,7 @@ class ThemeCorrelation(Value):
         if not 0.0 <= plausibility < np.inf:
             raise UsageError("plausibility must not be negative", received=plausibility)
         h = self._exposure(weights)
-        S = self.theta_covariance
+        S = self._free(features)
         base = best = _risk(self._correlation(self.theta), h)
         where = here = self.theta
         for _ in range(50):
@@ -279,6 +283,26 @@ class ThemeCorrelation(Value):
         slope = np.outer(h, h) * (1.0 - rho**2)
         by_theta = np.tensordot(self.indicators, slope, axes=2)
         return by_theta / (2.0 * np.sqrt(variance))
+
+    def _free(self, features: Any) -> np.ndarray:
+        """(K, K) S, or the covariance of some features given that the rest stay."""
+        S = self.theta_covariance
+        if features is None:
+            return S
+        names = (features,) if isinstance(features, str) else tuple(features)
+        unknown = [name for name in names if name not in self.features]
+        if unknown or not names:
+            raise UsageError(
+                "unknown feature of a pair",
+                received=repr(unknown[0]) if unknown else "none at all",
+                expected=", ".join(self.features),
+            )
+        free = np.array([name in names for name in self.features])
+        cross = S[np.ix_(free, ~free)]
+        rest = np.linalg.pinv(S[np.ix_(~free, ~free)], rcond=1e-12, hermitian=True)
+        given = np.zeros_like(S)
+        given[np.ix_(free, free)] = S[np.ix_(free, free)] - cross @ rest @ cross.T
+        return given
 
     def _labelled(self, matrix: np.ndarray) -> Any:
         return labelled(matrix, list(self.assets) if self.from_frame else None)

@@ -1,4 +1,4 @@
-"""Scores of covariance forecasts against closed forms, peers and the passage of time."""
+"""Scores of covariance forecasts against closed forms, peers and time."""
 
 import pickle
 
@@ -123,9 +123,7 @@ def test_each_forecast_sees_its_window_and_is_scored_on_what_follows():
     result = compare(X, {"s": sample}, window=40, horizon=10, step=15)
     np.testing.assert_array_equal(result.origins, [39, 54, 69, 84])
     for m, end in enumerate([40, 55, 70, 85]):
-        expected, distances = score(
-            sample(X[end - 40 : end]), X[end : end + 10], None
-        )
+        expected, distances = score(sample(X[end - 40 : end]), X[end : end + 10], None)
         np.testing.assert_array_equal(
             result.values[m, 0], np.delete(expected, NAMES.index("t_log_likelihood"))
         )
@@ -258,9 +256,7 @@ def toy(values, score="log_likelihood", **options):
     table[np.isfinite(values)] = 1.0
     table[:, :, scores.index(score)] = values
     options = {"rank_by": score, **options}
-    failures = tuple(
-        (f"e{e}", str(m), "no") for m, e in np.argwhere(np.isnan(values))
-    )
+    failures = tuple((f"e{e}", str(m), "no") for m, e in np.argwhere(np.isnan(values)))
     return Comparison(
         estimators=tuple(f"e{e}" for e in range(E)),
         assets=("A", "B"),
@@ -299,11 +295,11 @@ def test_differences_are_paired():
 
 def test_ranking_is_in_tiers_of_what_cannot_be_told_apart():
     rng = np.random.default_rng(8)
-    noise = rng.normal(size=(100, 4)) * [0.1, 1.0, 0.1, 0.1]
-    result = toy(noise + [1.0, 0.95, 0.0, 0.01])
+    values = rng.normal([1.0, 0.95, 0.0, 0.01], [0.1, 1.0, 0.1, 0.1], size=(100, 4))
+    result = toy(values)
     assert result.ranking()[0] == ("e0", "e1")
     assert set(result.ranking()[1]) == {"e2", "e3"}
-    low = toy(noise + [1.0, 0.95, 0.0, 0.01], score="variance_qlike")
+    low = toy(values, score="variance_qlike")
     assert set(low.ranking()[0]) == {"e2", "e3"}
     assert "e0 = e1 > " in repr(result)
 
@@ -450,7 +446,9 @@ def test_returns_that_cannot_be_are_named():
 def real_returns(real_data):
     """60 most traded S&P 500 members with every price 2018-2025, one share class."""
     prices = pd.read_parquet(real_data / "prices_us_listed.parquet").loc["2018":"2025"]
-    volume = pd.read_parquet(real_data / "volume_us_sp500.parquet").reindex(prices.index)
+    volume = pd.read_parquet(real_data / "volume_us_sp500.parquet").reindex(
+        prices.index
+    )
     names = [
         c for c in prices
         if c in volume and c != "GOOG" and prices[c].notna().all()
@@ -480,8 +478,8 @@ def test_on_real_returns_shrinkage_beats_the_sample_near_one_date_per_asset(
     likelihood = dict(
         zip(result.estimators, result.mean("log_likelihood"), strict=True)
     )
-    for score in ("min_variance", "variance_qlike"):
-        against = result.differences(score, "ledoit_wolf").set_index("estimator")
+    for name in ("min_variance", "variance_qlike"):
+        against = result.differences(name, "ledoit_wolf").set_index("estimator")
         assert against.loc["equal volatility", "t"] > 2.0
     assert likelihood["ledoit_wolf"] > likelihood["equal volatility"]
     # Nearly singular: its optimiser believes in a risk far below what follows.
@@ -512,7 +510,7 @@ def test_on_real_returns_with_a_long_window(real_returns):
 
 
 def test_ledoit_wolf_reference_is_not_the_default_of_the_function():
-    """Names are those of `fit`: constant correlation, the function's own is identity."""
+    """Names are those of `fit`; the function's own default is the identity."""
     X = returns(60, 4)
     np.testing.assert_array_equal(
         named("ledoit_wolf")(X), ledoit_wolf(X, "constant_correlation")

@@ -9,8 +9,8 @@ import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA, FactorAnalysis
+from statsmodels.multivariate import pca
 from statsmodels.multivariate.factor import Factor
-from statsmodels.multivariate.pca import PCA as StatsPCA
 
 from engine.covariance import (
     FactorCovariance,
@@ -157,7 +157,9 @@ def test_an_asset_listed_twice_keeps_a_specific_variance():
     raised = factor_model(X, 7)
     assert raised.floored == raised.assets
     added = raised.covariance.dense() - full.covariance.dense()
-    np.testing.assert_allclose(added, 0.005 * np.diag(X.var(axis=0, ddof=1)), atol=1e-15)
+    np.testing.assert_allclose(
+        added, 0.005 * np.diag(X.var(axis=0, ddof=1)), atol=1e-15
+    )
 
 
 def test_specific_variances_shrink_to_their_mean():
@@ -182,7 +184,7 @@ def test_strong_factors_are_counted(criterion, T, N, K):
 def test_bai_ng_is_that_of_statsmodels():
     for seed in range(5):
         X = market(150, 60, 3, seed=seed, noise=0.02)[0]
-        ic = StatsPCA(X, ncomp=8, standardize=True, method="eig").ic[:, 1]
+        ic = pca.PCA(X, ncomp=8, standardize=True, method="eig").ic[:, 1]
         assert number_of_factors(X, max_factors=8) == int(np.argmin(ic))
 
 
@@ -348,17 +350,17 @@ def test_bad_input_is_named():
             pd.DataFrame(X, index=range(60)),
             factors=pd.DataFrame(f, index=range(1, 61)),
         )
-    with pytest.raises(ModelError, match="repeats the others.*factor_3"):
+    with pytest.raises(ModelError, match=r"repeats the others.*factor_3"):
         factor(X, factors=np.column_stack([f, f @ [1.0, 2.0]]))
-    with pytest.raises(ModelError, match="never moves.*factor_1"):
+    with pytest.raises(ModelError, match=r"never moves.*factor_1"):
         factor(X, factors=np.full((60, 1), 0.1))
     with pytest.raises(ModelError, match="too few dates"):
         factor(X[:3], factors=f[:3])
     with pytest.raises(ModelError, match="as many factors as assets"):
         factor(X, loadings=np.eye(4))
-    with pytest.raises(ModelError, match="column of loadings repeats.*factor_2"):
+    with pytest.raises(ModelError, match=r"column of loadings repeats.*factor_2"):
         factor(X, loadings=np.ones((4, 2)))
-    with pytest.raises(DataError, match="no loadings.*asset D"):
+    with pytest.raises(DataError, match=r"no loadings.*asset D"):
         factor(
             pd.DataFrame(X, columns=list("ABCD")),
             loadings=pd.DataFrame(B[:3], index=list("ABC")),
@@ -376,7 +378,7 @@ def test_bad_input_is_named():
         lambda: factor(still, 1, method="maximum_likelihood"),
         lambda: factor(still, 1, standardise=True),
     ):
-        with pytest.raises(ModelError, match="never moves.*column 2"):
+        with pytest.raises(ModelError, match=r"never moves.*column 2"):
             call()
 
 

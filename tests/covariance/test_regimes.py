@@ -264,7 +264,7 @@ def test_combined_by_hand():
 def test_default_combination_is_five_iterated_averages():
     X = frame(returns(400, 6))
     weights = combination_weights(X)
-    assert list(weights)[0] == "ewma 10/21" and len(weights) == 5
+    assert next(iter(weights)) == "ewma 10/21" and len(weights) == 5
     S = combined(X)
     assert list(S.columns) == list(X.columns)
     assert np.linalg.eigvalsh(S)[0] > 0
@@ -310,11 +310,11 @@ def test_bad_input_is_named():
     X = returns(60, 3)
     still = X.copy()
     still[:, 1] = 0.0
-    with pytest.raises(ModelError, match="never moves.*A1"):
+    with pytest.raises(ModelError, match=r"never moves.*A1"):
         ewma_split(frame(still))
     old = X.copy()
     old[1:, 2] = 0.0
-    with pytest.raises(ModelError, match="half-life of the correlations.*A2"):
+    with pytest.raises(ModelError, match=r"half-life of the correlations.*A2"):
         ewma_split(frame(old), iterated=True)
     bad = X.copy()
     bad[5, 2] = np.inf
@@ -331,7 +331,7 @@ def test_bad_input_is_named():
         regime_multiplier(X, history=59)
     with pytest.raises(UsageError, match=r"unknown covariance estimator.*oracle"):
         regime_multiplier(X, "oracle")
-    with pytest.raises(ModelError, match="no variance.*column 0"):
+    with pytest.raises(ModelError, match=r"no variance.*column 0"):
         regime_multiplier(X, lambda Y: np.zeros((3, 3)))
     with pytest.raises(ModelError, match="wrong shape"):
         regime_multiplier(X, lambda Y: np.eye(2))
@@ -360,7 +360,9 @@ def test_blend_refuses_what_is_no_blend():
 
 def test_combined_names_the_forecast_that_has_no_inverse():
     X = returns(40, 45)
-    with pytest.raises(ModelError, match=r"forecast sample cannot be combined.*singular"):
+    with pytest.raises(
+        ModelError, match=r"forecast sample cannot be combined.*singular"
+    ):
         combined(X, ["ledoit_wolf_identity", "sample"])
     with pytest.raises(UsageError, match="lookback"):
         combined(X, lookback=0)

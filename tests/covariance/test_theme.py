@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.covariance import theme_correlation
+from engine.data.roles import role_of
 from engine.data.universe import Universe
 from engine.errors import DataError, ModelError, UsageError
 
@@ -100,9 +101,7 @@ def test_later_returns_do_not_change_earlier_theta():
     changed[260:] = 0.5 * np.random.default_rng(9).normal(size=changed[260:].shape)
     other = theme_correlation(changed, LABELS, window=100, step=20)
     early = model.dates < 260
-    np.testing.assert_array_equal(
-        other.theta_path[early], model.theta_path[early]
-    )
+    np.testing.assert_array_equal(other.theta_path[early], model.theta_path[early])
 
 
 @pytest.mark.parametrize("keep", [True, False])
@@ -181,6 +180,59 @@ def test_key_stress_raises_ai_and_lowers_software():
     assert after.with_theta(model.theta).theta == pytest.approx(model.theta)
 
 
+def test_a_stress_of_some_features_leaves_the_rest():
+    model, _ = small(keep_residuals=False)
+    w = np.array([0.4, 0.3, 0.2, 0.1, *[0.0] * 6])
+    stress = model.stressed(w, plausibility=1.0, features=["ai", "ai_software"])
+    moved = stress.theta != model.theta
+    assert moved.tolist() == [False, False, False, True, True]
+    assert stress.plausibility == pytest.approx(1.0, rel=1e-6)
+    assert stress.risk_before < stress.risk_after
+    assert stress.risk_after < model.stressed(w, plausibility=1.0).risk_after
+    # On the slice of the ellipsoid no other pair of values is worse.
+    P = np.linalg.inv(model.theta_covariance)[3:, 3:]
+    L = np.linalg.inv(np.linalg.cholesky(P)).T
+    for angle in np.linspace(0, 2 * np.pi, 40):
+        move = L @ [np.cos(angle), np.sin(angle)]
+        theta = model.theta + np.append(np.zeros(3), move)
+        risk = np.sqrt(w @ model.with_theta(theta).covariance() @ w)
+        assert risk <= stress.risk_after * (1 + 1e-3)
+    with pytest.raises(UsageError, match="gold"):
+        model.stressed(w, features="gold")
+    with pytest.raises(UsageError, match="none at all"):
+        model.stressed(w, features=[])
+
+
+def test_on_real_returns_ai_names_came_to_move_together(real_data):
+    prices = pd.read_parquet(real_data / "prices_us_listed.parquet").loc["2018":"2025"]
+    about = pd.read_csv(real_data / "metadata.csv", keep_default_na=False)
+    about = about[about["panel"] == "prices_us_listed"].set_index("ticker")
+    names = [
+        t for t in prices
+        if about.asset_class.get(t) in ("equity", "adr") and prices[t].notna().all()
+    ]  # fmt: skip
+    labels = pd.DataFrame(
+        {
+            "role": [role_of(about.ai_theme[t], "equity", t) for t in names],
+            "country": about.country[names],
+            "sector": about.sector[names],
+        },
+        index=names,
+    )
+    model = theme_correlation(np.log(prices[names]).diff().iloc[1:], labels)
+    path = dict(zip(model.features, model.theta_path.T, strict=True))
+    assert (path["common"] > 0).all() and (path["sector"] > 0).all()
+    # The pandemic of March 2020 is the height of correlation of everything.
+    peak = model.dates[np.argmax(path["common"])]
+    assert np.datetime64("2020-03-01") < peak < np.datetime64("2021-04-01")
+    assert path["ai"][model.dates < np.datetime64("2020-01-01")].max() < 0.05
+    assert path["ai"][model.dates > np.datetime64("2025-06-01")].min() > 0.15
+    book = {t: 0.2 for t in ("NVDA", "AVGO", "ANET", "VRT", "ORCL") if t in names}
+    stress = model.stressed(book, plausibility=2.0, features=["ai", "role"])
+    assert stress.risk_after > stress.risk_before * 1.005
+    assert np.linalg.eigvalsh(stress.correlation())[0] > -1e-9
+
+
 def test_plausibility_is_mahalanobis_and_infinite_off_the_history():
     model, _ = small()
     move = np.array([0.1, 0.0, -0.05, 0.2, 0.0])
@@ -240,7 +292,9 @@ def test_own_pairs_replace_the_default_ones():
         X, LABELS, window=100, step=20, pairs={"korea_us": ("country", "KR", {"US"})}
     )
     assert model.features == ("common", "role", "country", "korea_us")
-    assert model.indicators[3].sum() == 2 * COUNTRIES.count("KR") * COUNTRIES.count("US")
+    assert model.indicators[3].sum() == 2 * COUNTRIES.count("KR") * COUNTRIES.count(
+        "US"
+    )
     assert theme_correlation(X, LABELS, window=100, pairs={}).features[-1] == "country"
 
 
@@ -248,7 +302,7 @@ def test_bad_input_is_named():
     model, X = small()
     fit = {"window": 100, "step": 20}
     broken = {**LABELS, "country": ["US", None, *COUNTRIES[2:]]}
-    with pytest.raises(DataError, match="country is missing.*column 1"):
+    with pytest.raises(DataError, match=r"country is missing.*column 1"):
         theme_correlation(X, broken, **fit)
     with pytest.raises(DataError, match="do not match"):
         theme_correlation(X, {"role": ROLES[:-1]}, **fit)
@@ -258,9 +312,9 @@ def test_bad_input_is_named():
         theme_correlation(X, ROLES, **fit)
     names = [f"A{i}" for i in range(10)]
     frame = pd.DataFrame(X, columns=names)
-    with pytest.raises(DataError, match="no labels.*A9"):
+    with pytest.raises(DataError, match=r"no labels.*A9"):
         theme_correlation(frame, pd.DataFrame(LABELS, index=names).iloc[:9], **fit)
-    with pytest.raises(DataError, match="lacks an asset.*A9"):
+    with pytest.raises(DataError, match=r"lacks an asset.*A9"):
         theme_correlation(frame, Universe(tuple(names[:9])), **fit)
     with pytest.raises(ModelError, match="two windows"):
         theme_correlation(X, LABELS, window=390, step=20)
@@ -280,9 +334,9 @@ def test_bad_input_is_named():
         theme_correlation(X, LABELS, window=3)
     still = X.copy()
     still[300:, 4] = 0.0
-    with pytest.raises(ModelError, match="never moves.*column 4"):
+    with pytest.raises(ModelError, match=r"never moves.*column 4"):
         theme_correlation(still, LABELS, **fit)
-    with pytest.raises(UsageError, match="unknown feature.*gold"):
+    with pytest.raises(UsageError, match=r"unknown feature.*gold"):
         model.with_theta(gold=1.0)
     with pytest.raises(UsageError, match="one value per feature"):
         model.with_theta([0.1, 0.2])
@@ -290,7 +344,7 @@ def test_bad_input_is_named():
         model.with_theta(ai=np.nan)
     with pytest.raises(UsageError, match="plausibility"):
         model.stressed(np.ones(10), plausibility=-1)
-    with pytest.raises(DataError, match="not modelled.*GOLD"):
+    with pytest.raises(DataError, match=r"not modelled.*GOLD"):
         model.stressed({"GOLD": 1.0})
     with pytest.raises(DataError, match="holds none"):
         model.stressed(np.zeros(10))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import data_cases
+from benchmarks import data_cases, scoring_cases
 from benchmarks.case import Case, Thunk, returns
 
 
@@ -340,4 +340,5 @@ CASES = (
         1e-5,
     ),
     *data_cases.CASES,
+    *scoring_cases.CASES,
 )  # fmt: skip

@@ -12,17 +12,10 @@ from engine._base import Value, check_labels, frozen_array, html_table
 from engine.covariance import (
     FactorCovariance,
     correlation_to_covariance,
-    denoised,
-    ewma,
-    gerber,
-    ledoit_wolf,
     nearest_correlation,
-    nonlinear_shrinkage,
-    oas,
-    rie,
-    sample,
     split,
 )
+from engine.covariance._named import named
 from engine.data.panel import PricePanel
 from engine.data.portfolio import cash_label
 from engine.data.universe import Universe
@@ -37,21 +30,6 @@ from engine.returns import (
 )
 
 MEANS = ("zero_excess", "sample")
-COVARIANCES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
-    "sample": sample,
-    "ewma": ewma,
-    "ewma_student_t": lambda X: ewma(X, update="student_t"),
-    "ledoit_wolf": lambda X: ledoit_wolf(X, "constant_correlation"),
-    "ledoit_wolf_identity": lambda X: ledoit_wolf(X, "identity"),
-    "ledoit_wolf_single_index": lambda X: ledoit_wolf(X, "single_index"),
-    "oas": oas,
-    "nonlinear_shrinkage": nonlinear_shrinkage,
-    "analytical_shrinkage": lambda X: nonlinear_shrinkage(X, method="analytical"),
-    "rie": rie,
-    "denoised": denoised,
-    "gerber": gerber,
-}
-"""Estimators by name; `fit` also takes any callable (T, N) -> (N, N)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -204,10 +182,13 @@ def fit(
         Expected simple return per period equal to the cash rate. A trailing mean
         flatters a stress of names that rose (methods 4b), so ``sample`` must be asked
         for and is stamped. Values are annual log means as decimals.
-    covariance : str, callable or (N, N) array, default "ledoit_wolf"
-        sample, ewma, ledoit_wolf (constant correlation), ledoit_wolf_identity,
-        ledoit_wolf_single_index; or a function (T, N) -> (N, N); or the matrix itself
-        per period, which may be a DataFrame and is then aligned by name.
+    covariance : str, callable, FactorCovariance or (N, N) array
+        Name of an estimator of `engine.covariance` that needs observations alone, such
+        as ``"ledoit_wolf"`` (constant correlation, the default), ``"sample"``,
+        ``"nonlinear_shrinkage"`` or ``"factor"`` (a wrong name lists them all); or a
+        function (T, N) -> (N, N); or the matrix itself per period, which may be a
+        DataFrame and is then aligned by name. The factor form stays one, except where
+        markets close at different hours.
     frequency : {"daily", "weekly", "synchronised"}, optional
         Default: ``daily`` when all venues close at the same moment, else
         ``synchronised``: correlations from overlapping five-session returns,
@@ -255,6 +236,8 @@ def fit(
     per_year = sessions_per_year(panel.dates)
     average = X.mean(axis=0)
     if frequency == "synchronised":
+        if isinstance(matrix, FactorCovariance):
+            matrix = matrix.dense()
         combined, X, average = _synchronised(panel, matrix, periods, extra)
         if isinstance(covariance, str) or callable(covariance):
             matrix = combined  # a matrix that was given stays as it is
@@ -315,18 +298,21 @@ def _check_moves(X: np.ndarray, assets: Sequence[str]) -> None:
         )
 
 
-def _covariance(covariance: Any, X: np.ndarray, assets: tuple[str, ...]) -> np.ndarray:
+def _covariance(covariance: Any, X: np.ndarray, assets: tuple[str, ...]) -> Any:
+    """Dense matrix, or the factor form where that is what was given or estimated."""
     if isinstance(covariance, str):
-        if covariance not in COVARIANCES:
-            raise UsageError(
-                "unknown covariance estimator",
-                received=repr(covariance),
-                expected=", ".join(COVARIANCES),
-            )
-        return COVARIANCES[covariance](X)
+        covariance = named(covariance)
     if callable(covariance):
-        matrix = np.asarray(covariance(X), dtype=np.float64)
-    elif hasattr(covariance, "loc"):
+        covariance = covariance(X)
+    if isinstance(covariance, FactorCovariance):
+        if covariance.shape[0] != len(assets):
+            raise ModelError(
+                "the given covariance has the wrong shape",
+                received=covariance.shape,
+                expected=(len(assets),) * 2,
+            )
+        return covariance
+    if hasattr(covariance, "loc"):
         missing = [
             a
             for a in assets
@@ -335,11 +321,6 @@ def _covariance(covariance: Any, X: np.ndarray, assets: tuple[str, ...]) -> np.n
         if missing:
             raise ModelError("the given covariance lacks an asset", asset=missing[0])
         matrix = covariance.loc[list(assets), list(assets)].to_numpy(np.float64)
-    elif isinstance(covariance, FactorCovariance):
-        raise UsageError(
-            "fit takes a dense covariance",
-            fix="Pass covariance.dense(), or build a ReturnModel with the factor form.",
-        )
     else:
         matrix = np.asarray(covariance, dtype=np.float64)
     if matrix.shape != (len(assets),) * 2 or not np.isfinite(matrix).all():
@@ -391,8 +372,10 @@ def _mean(mean, matrix, average, assets, cash_rate, per_year):
             )
         if mean == "sample":
             return average, mean
+        factor = isinstance(matrix, FactorCovariance)
+        variances = matrix.variances() if factor else np.diagonal(matrix)
         # E[exp(x)] = 1 + cash for Gaussian x; simulation centres exactly in any case.
-        return np.log1p(cash_rate) / per_year - 0.5 * np.diagonal(matrix), mean
+        return np.log1p(cash_rate) / per_year - 0.5 * variances, mean
     if hasattr(mean, "keys"):  # a mapping, or a Series: by label, never by position
         missing = [a for a in assets if a not in mean]
         if missing:

@@ -25,6 +25,7 @@ from engine.errors import ModelError, UsageError
 _ROWS = 64
 """Rows of the table of pairs in work at a time: its slices stay in cache."""
 _ROOT5 = float(np.sqrt(5.0))
+_FAR = 300.0  # where both forms are good to 1e-11
 _FEWEST = 12  # the authors' bound on n for the asymptotics to mean anything
 
 
@@ -185,24 +186,20 @@ def denoised(
     cleaned = np.maximum(values, 0.0)
     if method == "constant":
         cleaned[:noise] = cleaned[:noise].mean() if noise else 0.0
-        C = _rebuild(vectors, cleaned)
+        C = _rebuild(vectors[:, : N - detone], cleaned[: N - detone])
     else:
         part = _rebuild(vectors[:, :noise], cleaned[:noise])
-        C = _rebuild(vectors[:, noise:], cleaned[noise:]) + alpha * part
+        signal = slice(noise, max(noise, N - detone))
+        C = _rebuild(vectors[:, signal], cleaned[signal]) + alpha * part
         C[np.diag_indices(N)] += (1.0 - alpha) * np.diagonal(part)
-    scale = 1.0 / np.sqrt(np.diagonal(C))
-    C *= np.outer(scale, scale)
-    if detone:
-        top = slice(N - detone, N)
-        C -= _rebuild(vectors[:, top], cleaned[top])
-        diagonal = np.diagonal(C).copy()
-        if (diagonal <= 1e-12).any():
-            raise ModelError(
-                "nothing of an asset is left without the largest components",
-                asset=column_name(labels, int(np.argmax(diagonal <= 1e-12))),
-                received=f"detone={detone}",
-            )
-        C *= np.outer(diagonal**-0.5, diagonal**-0.5)
+    diagonal = np.diagonal(C).copy()
+    if (diagonal <= 1e-12).any():
+        raise ModelError(
+            "nothing of an asset is left without the largest components",
+            asset=column_name(labels, int(np.argmax(diagonal <= 1e-12))),
+            received=f"detone={detone}",
+        )
+    C *= np.outer(diagonal**-0.5, diagonal**-0.5)
     C = 0.5 * (C + C.T)
     np.fill_diagonal(C, 1.0)
     return labelled(C * np.outer(sigma, sigma) * unit**2, labels)
@@ -330,6 +327,10 @@ def _analytical(values: Vector, n: int) -> Vector:
         term[np.abs(x) == _ROOT5] = 0.0  # the limit at the edge of the kernel
         term *= 3.0 / (4.0 * _ROOT5 * np.pi)
         term -= 3.0 / (10.0 * np.pi) * x
+        # Far out the two terms cancel; the moments of the kernel give the rest.
+        far = np.abs(x) > _FAR
+        y = 1.0 / x[far]
+        term[far] = -y / np.pi * (1.0 + y * y * (1.0 + y * y * (15.0 / 7.0)))
         hilbert[rows] = (term / width).mean(axis=1)
     density *= 3.0 / (4.0 * _ROOT5)
     if N <= n:

@@ -15,7 +15,7 @@ from engine.data.look_through import (
     read_look_through,
 )
 from engine.errors import LookAheadError, ModelError, UsageError
-from engine.funds import fund_moves, style_weights
+from engine.funds import style_weights
 
 TRUE = {
     "accelerator": 0.4,

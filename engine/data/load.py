@@ -14,6 +14,7 @@ import numpy as np
 
 from engine.data.exposures import read_exposures
 from engine.data.files import csv_header, is_table, read_table
+from engine.data.look_through import read_look_through
 from engine.data.panel import _FX_MAX_AGE, PricePanel, parse_time
 from engine.data.provider import Frames, Provider, provider
 from engine.data.universe import (
@@ -48,6 +49,7 @@ def load_panel(
     fx: Any = None,
     cash_rates: Any = None,
     exposures: Any = None,
+    look_through: Any = None,
 ) -> PricePanel:
     """Load prices from a file, a folder, a DataFrame or a named provider.
 
@@ -78,6 +80,9 @@ def load_panel(
     exposures : "builtin", path or DataFrame, optional
         Dated AI roles and shares per company (`engine.data.exposures`); without it a
         company takes the unsourced band of its role.
+    look_through : path or DataFrame, optional
+        What dated documents say funds hold (`engine.data.look_through`); without it
+        `engine.fit` estimates that from returns.
 
     Returns
     -------
@@ -128,6 +133,8 @@ def load_panel(
     labels = _with_currency(labels, currency, frames.currency)
     if exposures is not None:
         labels = labels.with_exposures(read_exposures(exposures))
+    if look_through is not None:
+        labels = labels.with_look_through(read_look_through(look_through))
     stated = price_basis or frames.price_basis
     if price_basis and frames.price_basis and price_basis != frames.price_basis:
         raise DataError(

@@ -274,6 +274,13 @@ def _corrupted(
         universe.listed_until > today, np.datetime64("NaT"), universe.listed_until
     )
     labels: dict[str, Any] = {"listed_until": ending}
+    # A document of tomorrow may say anything, even with hindsight admitted.
+    labels["look_through"] = tuple(
+        (fund, kind, label, 0.5 * weight, date, f"{document}, corrected")
+        if np.datetime64(date, "D") > today
+        else (fund, kind, label, weight, date, document)
+        for fund, kind, label, weight, date, document in universe.look_through
+    )
     late = universe.role_known_from > today
     if late.any() and not view.hindsight_parameters:
         labels["role"] = tuple(

@@ -41,6 +41,7 @@ def estimate_model(
     *,
     window: int,
     covariance: str = "ledoit_wolf",
+    funds: str = "estimated",
 ) -> ReturnModel:
     """Fit the return model on the eligible assets of a view."""
     return fit(
@@ -48,6 +49,7 @@ def estimate_model(
         tickers=eligible(view, tickers, window=window),
         window=window,
         covariance=covariance,
+        funds=funds,
     )
 
 

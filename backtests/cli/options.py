@@ -40,6 +40,9 @@ class Prices:
     """Use only these tickers, separated by commas."""
     exposures: str | None = None
     """Dated AI shares per company: "builtin", or a file; role bands otherwise."""
+    look_through: Path | None = None
+    """What dated documents say funds hold: fund, kind, label, weight, known_from,
+    document. It goes before an estimate."""
 
     def load(self, book: Portfolio | None = None) -> PricePanel:
         """Load the panel; the assets of ``book`` join an explicit list of tickers."""
@@ -69,6 +72,7 @@ class Prices:
             fx=self.fx,
             cash_rates=self.cash_rates,
             exposures=self.exposures,
+            look_through=self.look_through,
         )
 
 
@@ -122,6 +126,9 @@ class Shock:
     """market_view, substitution or jevons."""
     severity: float = 1.0
     """Multiplies the whole structural log move."""
+    funds: str = "estimated"
+    """Funds without a document: weights by AI role estimated from a year of returns, or
+    the bands of their sector (estimated or bands)."""
 
 
 @Parameter(name="*")
@@ -233,6 +240,7 @@ def settings(
         end=None if walk is None else walk.end,
         schedule="monthly" if walk is None else walk.schedule,
         hindsight_parameters=run.hindsight_parameters,
+        funds=shock.funds,
     )
 
 

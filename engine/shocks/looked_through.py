@@ -46,7 +46,7 @@ def looked_through(
     draws: Mapping[str, Any],
     unknown: tuple[Vector, Matrix],
 ) -> LookedThrough:
-    """Move of each fund of ``universe`` whose exposure is known.
+    """Move of each fund of ``universe`` whose exposure is known, zero classes aside.
 
     Parameters
     ----------
@@ -58,7 +58,12 @@ def looked_through(
     unknown : (N,) and (M, N)
         Simple move of each asset by the rule for unknown exposure, central and drawn.
     """
-    held = [e for e in funds.exposures if e.fund in universe]
+    zero = universe.is_structural_zero()
+    held = [
+        e
+        for e in funds.exposures
+        if e.fund in universe and not zero[universe.index(e.fund)]
+    ]
     roles = _RoleMoves(held, funds.companies, table, centre, draws)
     central, drawn = [], []
     columns = [universe.index(e.fund) for e in held]
@@ -146,8 +151,9 @@ class _RoleMoves:
 
 def _errors(exposure: FundExposure) -> Matrix:
     """(B, K) errors of the weights, each row summing to zero: a fund stays full."""
-    deviations = exposure.draws - exposure.draws.mean(axis=0, keepdims=True)
-    return exposure.error_scale * deviations if len(exposure.draws) else exposure.draws
+    if not len(exposure.draws):
+        return exposure.draws
+    return exposure.error_scale * (exposure.draws - exposure.draws.mean(axis=0))
 
 
 def _split(exposure: FundExposure, weights: Vector, moves: Vector) -> Split:

@@ -15,7 +15,7 @@ from engine.data.exposures import read_exposures
 from engine.data.roles import INFRASTRUCTURE
 from engine.data.universe import universe_from
 from engine.errors import ModelError
-from engine.funds import fund_moves, style_weights
+from engine.funds import style_weights
 
 DATE = "2025-01-24"
 FUNDS = ("SMH", "XLU", "SPY", "QQQ", "EWT", "EWJ")

@@ -27,6 +27,7 @@ from engine.returns import OVERLAP, STALE_AFTER, _last_known
 
 AI_ROLES = tuple(r for r in ROLES if r not in ("none", "unknown"))
 _PRESENT = 0.9  # of the fund's sessions: foreign holidays take up to 7%
+_GAP = 1e-8  # of the variance of the baskets less the fund
 _RIDGE = 1e-10  # of the variance: splits equal baskets evenly, moves nothing else
 
 
@@ -322,6 +323,8 @@ def _resampled(baskets: _Baskets, y: Vector, fund: str) -> Matrix:
     With ``D = X - y``, the products of a sample are ``X'X - s 1' - 1 s' + (y'y) 1 1'``,
     ``s = X'y``, less those of the means: only ``s`` and ``y'y`` belong to the fund.
     """
+    from engine.kernels.simplex import SOLVED, simplex_weights
+
     X, counts = baskets.returns, baskets.counts
     T, K = X.shape
     s = (counts * y) @ X
@@ -331,12 +334,15 @@ def _resampled(baskets: _Baskets, y: Vector, fund: str) -> Matrix:
     products -= total[:, :, None] * total[:, None, :] / T
     products *= (K / np.trace(products, axis1=1, axis2=2))[:, None, None]
     products[:, np.arange(K), np.arange(K)] += _RIDGE
-    try:
-        roots = np.linalg.cholesky(products)
-    except np.linalg.LinAlgError:  # baskets so alike that the products lose digits
-        D, each = X - y[:, None], counts.astype(int)
-        return np.array([_simplex_weights(np.repeat(D, c, axis=0), fund) for c in each])
-    return _on_simplex(roots.transpose(0, 2, 1), fund)
+    w = np.empty((len(products), K))
+    status = np.empty(len(products), np.int64)
+    simplex_weights(products, w, status)
+    # Products of baskets that are alike lose digits; their returns do not.
+    D = X - y[:, None]
+    for b in np.flatnonzero((status != SOLVED) | ~(_gap(products, w) <= _GAP)):
+        rows = np.repeat(np.arange(T), counts[b].astype(int))
+        w[b] = _simplex_weights(D[rows], fund)
+    return w
 
 
 def _known(market: PricePanel | MarketView, end: Any, hindsight: bool) -> Any:
@@ -411,25 +417,24 @@ def _simplex_weights(D: Matrix, fund: str) -> Vector:
     the best s gives ``q / (1 + q)``, increasing in ``q = |D w|^2``. One nonnegative
     least squares (Lawson, Hanson 1974) is thus exact; the gap is checked.
     """
-    D, K = D - D.mean(axis=0), D.shape[1]
-    R = np.linalg.qr(D / np.sqrt((D * D).sum() / K), mode="r")
-    return _on_simplex(np.vstack([R, np.sqrt(_RIDGE) * np.eye(K)])[None], fund)[0]
-
-
-def _on_simplex(A: np.ndarray, fund: str) -> Matrix:
-    """(B, K) minimum of ``|A w|^2`` on the simplex, for each ``A`` of (B, J, K)."""
     from scipy.optimize import nnls
 
-    B, J, K = A.shape
-    target = np.append(np.zeros(J), 1.0)
-    tall = np.concatenate([A, np.ones((B, 1, K))], axis=1)
+    D, K = D - D.mean(axis=0), D.shape[1]
+    R = np.linalg.qr(D / np.sqrt((D * D).sum() / K), mode="r")
+    A = np.vstack([R, np.sqrt(_RIDGE) * np.eye(K)])
+    target = np.append(np.zeros(len(A)), 1.0)
     try:
-        u = np.array([nnls(a, target, maxiter=30 * K)[0] for a in tall])
+        u, _ = nnls(np.vstack([A, np.ones(K)]), target, maxiter=30 * K)
+        w = u / u.sum()
     except RuntimeError as error:
         raise SolverError("no style weights", asset=fund, received=error) from error
-    w = u / u.sum(axis=1, keepdims=True)
-    slope = ((A @ w[:, :, None]).transpose(0, 2, 1) @ A)[:, 0]
-    gap = float(((w * slope).sum(axis=1) - slope.min(axis=1)).max())  # of the minimum
-    if not gap <= 1e-8:
+    gap = float(_gap((A.T @ A)[None], w[None])[0])
+    if not gap <= _GAP:
         raise SolverError("style weights are not optimal", asset=fund, received=gap)
     return w
+
+
+def _gap(products: np.ndarray, w: Matrix) -> Vector:
+    """(B,) what the objective may exceed its minimum by, at (B, K) weights."""
+    slope = (products @ w[:, :, None])[:, :, 0]
+    return (w * slope).sum(axis=1) - slope.min(axis=1)

@@ -132,8 +132,8 @@ def exposures(inputs: ReportInputs) -> Table | None:
     for i in np.argsort(-np.abs(stress.weights), kind="stable"):
         asset, basis = stress.scenarios.assets[i], result.moves.basis[i]
         if stress.weights[i] and (asset in funds or basis.startswith("exposure")):
-            row = [asset, percent(stress.weights[i])]
-            row += [loss_text(-result.moves.central[i])]
+            row = [asset, percent(float(stress.weights[i]))]
+            row += [loss_text(-float(result.moves.central[i]))]
             row += [f"{loss_text(-high[i])} to {loss_text(-low[i])}", basis]
             rows.append(row)
     if not rows:

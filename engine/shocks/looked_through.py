@@ -22,6 +22,7 @@ from engine.fund_table import FundTable
 from engine.funds import AI_ROLES
 from engine.shocks.table import table_moves
 
+_ROUNDING = 1e-9
 Split = dict[str, tuple[float, float]]
 """Weight and contribution to the move, by role."""
 
@@ -70,21 +71,19 @@ def looked_through(
     splits: list[Split] = []
     basis: list[str] = []
     for i, exposure in zip(columns, held, strict=True):
-        rest = unknown[0][i], unknown[1][:, i]
-        moves = [roles.of(exposure, k, rest) for k in range(len(exposure.labels))]
-        moves.append(rest)
-        one = np.array([m[0] for m in moves])
-        many = np.column_stack([np.broadcast_to(m[1], rest[1].shape) for m in moves])
-        w = np.append(exposure.weights, max(0.0, 1.0 - exposure.weights.sum()))
-        errors = _errors(exposure)
-        total = many @ w
+        one, many, known = roles.of(exposure)
+        w = np.where(known, exposure.weights, 0.0)
+        rest = 1.0 - w.sum()
+        rest = rest if rest > _ROUNDING else 0.0
+        total = many @ w + rest * unknown[1][:, i]
+        errors = np.where(known, _errors(exposure), 0.0)
         if len(errors):
             rows = np.arange(len(total)) % len(errors)
-            total += (many[:, :-1] * errors[rows]).sum(axis=1)
-        central.append(float(one @ w))
+            total += np.einsum("mk,mk->m", many, errors[rows])
+        central.append(float(one @ w + rest * unknown[0][i]))
         drawn.append(np.maximum(total, -0.99))
-        splits.append(_split(exposure, w, one))
-        basis.append(_words(exposure, splits[-1], errors @ one[:-1]))
+        splits.append(_split(exposure, known, one, rest, unknown[0][i]))
+        basis.append(_words(exposure, splits[-1], errors @ one))
     shape = unknown[1].shape[0], 0
     return LookedThrough(
         columns,
@@ -124,29 +123,49 @@ class _RoleMoves:
             names.append(f"role:{label}")  # draws its share under a name of its own
             role.append(label)
             share.append(np.full(3, np.nan))
+        self.central, self.draws = np.empty(0), np.empty((0, 0))
         if names:
             both = Universe(tuple(names), role=tuple(role), ai_share=np.array(share))
             links, spread = table_moves(both, table, centre, draws)
             self.central = np.expm1(np.sum(links, axis=0))
             self.draws = np.expm1(spread)
-        self.made: dict[Any, tuple[Any, Any]] = {}
+        self.made: dict[Any, tuple[Vector, Matrix, np.ndarray]] = {}
+        self.size = len(next(v for v in draws.values() if np.ndim(v)))
 
-    def of(self, exposure: FundExposure, k: int, unknown: Any) -> tuple[Any, Any]:
-        """Central and (M,) drawn move of one label."""
-        label = exposure.labels[k]
-        if label.partition(":")[0] in ("none", "other"):
-            return 0.0, 0.0
-        if label not in AI_ROLES:
-            return unknown
-        group = exposure.members[k] if exposure.members else ()
-        parts = exposure.member_weights[k] if exposure.member_weights else ()
-        key = group or (label,), parts
+    def of(self, exposure: FundExposure) -> tuple[Vector, Matrix, np.ndarray]:
+        """(K,) central and (M, K) drawn move of each label, and which are known.
+
+        What is not known has a move of zero here: the caller knows better.
+        """
+        key = exposure.labels, exposure.members, exposure.member_weights
         if key not in self.made:
-            columns = [self.position[t] for t in key[0]]
-            p = np.array(parts or (1.0,) * len(columns))
-            p = p / p.sum()
-            self.made[key] = self.central[columns] @ p, self.draws[:, columns] @ p
+            K = len(exposure.labels)
+            one, many = np.zeros(K), np.zeros((self.size, K))
+            known = np.zeros(K, dtype=bool)
+            for k, label in enumerate(exposure.labels):
+                role = _role(label)
+                known[k] = role != "unknown"
+                if role in AI_ROLES:
+                    group = exposure.members[k] if exposure.members else ()
+                    columns = [self.position[t] for t in group or (label,)]
+                    parts = (
+                        exposure.member_weights[k] if exposure.member_weights else ()
+                    )
+                    p = np.array(parts or (1.0,) * len(columns))
+                    p = p / p.sum()
+                    one[k], many[:, k] = (
+                        self.central[columns] @ p,
+                        self.draws[:, columns] @ p,
+                    )
+            self.made[key] = one, many, known
         return self.made[key]
+
+
+def _role(label: str) -> str:
+    """Role behind a label: one that moves, ``none``, or ``unknown``."""
+    if label.partition(":")[0] in ("none", "other"):
+        return "none"
+    return label if label in AI_ROLES else "unknown"
 
 
 def _errors(exposure: FundExposure) -> Matrix:
@@ -156,15 +175,19 @@ def _errors(exposure: FundExposure) -> Matrix:
     return exposure.error_scale * (exposure.draws - exposure.draws.mean(axis=0))
 
 
-def _split(exposure: FundExposure, weights: Vector, moves: Vector) -> Split:
+def _split(
+    exposure: FundExposure, known: np.ndarray, moves: Vector, rest: float, move: float
+) -> Split:
     """Weight and contribution by role; what nobody knows is ``unknown``."""
     out: Split = {}
-    for label, w, x in zip((*exposure.labels, "unknown"), weights, moves, strict=True):
-        role = "none" if label.partition(":")[0] in ("none", "other") else label
-        role = role if role == "none" or role in AI_ROLES else "unknown"
+    for label, w, x in zip(
+        exposure.labels, exposure.weights * known, moves, strict=True
+    ):
         if w > 0:
-            before = out.get(role, (0.0, 0.0))
-            out[role] = before[0] + float(w), before[1] + float(w * x)
+            before = out.get(_role(label), (0.0, 0.0))
+            out[_role(label)] = before[0] + float(w), before[1] + float(w * x)
+    if rest > 0:
+        out["unknown"] = float(rest), float(rest * move)
     return out
 
 

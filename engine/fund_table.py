@@ -23,7 +23,7 @@ from engine.data.panel import PricePanel
 from engine.data.roles import COMPANY_CLASSES
 from engine.data.universe import Universe
 from engine.data.view import MarketView
-from engine.errors import DataError, LookAheadError, ModelError, UsageError
+from engine.errors import DataError, ModelError, UsageError
 from engine.funds import AI_ROLES, Styles, same_close
 from engine.returns import panel_of
 
@@ -95,8 +95,9 @@ def fund_table(
     Parameters
     ----------
     market : PricePanel or MarketView
-        All companies it shows serve as baskets, whether among ``tickers`` or not. A
-        panel stands for what is known at its last date.
+        All companies it shows serve as baskets, whether among ``tickers`` or not, by
+        the roles that the shock itself would use: undated ones included, later ones
+        not. A panel stands for what is known at its last date.
     tickers : iterable of str
         Companies whose role is known, and classes without earnings, need none.
     method : {"estimated", "bands"}
@@ -149,7 +150,7 @@ def fund_table(
                 words = f"asset class {kind}" if kind else "no asset class stated"
                 refused.append((ticker, f"not an equity fund ({words})"))
                 continue
-            styles = styles or _Estimates(market)
+            styles = styles or _Estimates(market, known)
             result = styles.of(ticker)
             if isinstance(result, str):
                 refused.append((ticker, result))
@@ -186,27 +187,24 @@ def _with_members(exposure: FundExposure, universe: Universe) -> FundExposure:
 class _Estimates:
     """Style weights of several funds, or the words why there are none."""
 
-    def __init__(self, market: PricePanel | MarketView) -> None:
-        u = panel_of(market).universe
-        self.market, self.universe = market, u
+    def __init__(self, market: PricePanel | MarketView, known: Universe) -> None:
+        self.market, self.known = market, known
         self.companies = [
             t
-            for t, c in zip(u.tickers, u.asset_class, strict=True)
+            for t, c in zip(known.tickers, known.asset_class, strict=True)
             if c in COMPANY_CLASSES
         ]
         self.made: dict[tuple[str, str], Styles] = {}
 
     def of(self, fund: str) -> FundExposure | str:
         """Remainder by country, and by sector where that does not follow the fund."""
-        together = same_close(self.universe, [fund, *self.companies])
+        together = same_close(self.known, [fund, *self.companies])
         why = ""
         for remainder in ("country", "sector"):
             try:
                 return self._styles("daily" if together else "weekly", remainder).of(
                     fund
                 )
-            except LookAheadError:
-                return "AI roles are undated, and hindsight is not admitted"
             except DataError as error:
                 return _words(error)
             except ModelError as error:
@@ -217,7 +215,11 @@ class _Estimates:
         key = (step, remainder)
         if key not in self.made:
             self.made[key] = Styles(
-                self.market, step=step, remainder=remainder, draws=_DRAWS
+                self.market,
+                step=step,
+                remainder=remainder,
+                draws=_DRAWS,
+                known_roles=self.known.role,
             )
         return self.made[key]
 

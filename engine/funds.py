@@ -23,7 +23,7 @@ from engine.data.universe import Universe
 from engine.data.venues import VENUES
 from engine.data.view import MarketView
 from engine.errors import DataError, ModelError, SolverError, UsageError
-from engine.returns import OVERLAP, STALE_AFTER, _last_known
+from engine.returns import OVERLAP, STALE_AFTER, _last_known, panel_of
 
 AI_ROLES = tuple(r for r in ROLES if r not in ("none", "unknown"))
 _PRESENT = 0.9  # of the fund's sessions: foreign holidays take up to 7%
@@ -127,7 +127,8 @@ class Styles:
     """Style analysis of several funds of one market; parameters as `style_weights`.
 
     The baskets of a set of sessions, and their part of the bootstrap, are computed
-    once for all funds with those sessions.
+    once for all funds with those sessions. ``known_roles`` replaces the roles that the
+    market shows, for a caller that has settled which are known.
     """
 
     def __init__(
@@ -147,6 +148,7 @@ class Styles:
         block: int | None = None,
         seed: int = 0,
         hindsight_parameters: bool = False,
+        known_roles: Sequence[str] | None = None,
     ) -> None:
         k = {"weekly": OVERLAP, "daily": 1}.get(step, 0)
         block = 3 * k if block is None else block
@@ -162,7 +164,10 @@ class Styles:
         self.min_members, self.min_r_squared = min_members, min_r_squared
         self.max_slope, self.draws, self.block = max_slope, draws, block
         self.seed = seed
-        self.panel, self.role = _known(market, end, hindsight_parameters)
+        if known_roles is None:
+            self.panel, self.role = _known(market, end, hindsight_parameters)
+        else:
+            self.panel, self.role = panel_of(market), known_roles
         self.prices = self.panel.base_prices()
         self.level = _last_known(self.prices)
         self._made: dict[bytes, _Baskets] = {}

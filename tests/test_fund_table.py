@@ -162,16 +162,20 @@ def test_why_a_fund_is_not_looked_through(panel):
     bare = panel.select([t for t in panel.tickers if not t.startswith(("acc", "pow"))])
     bare = bare.select([t for t in bare.tickers if not t.startswith("sof")])
     assert "no company with an AI role" in why(bare)
-    undated = replace(
-        panel,
-        universe=replace(
-            panel.universe,
-            role_known_from=np.full(len(panel.universe), "NaT", "datetime64[D]"),
-        ),
+
+
+def test_roles_are_those_of_the_shock_undated_ones_included(panel):
+    """Whether undated roles may be used at all is for the strategy to refuse."""
+    known = panel.universe.role_known_from
+    undated = replace(panel.universe, role_known_from=np.full_like(known, "NaT"))
+    bare = replace(panel, universe=undated)
+    assert same(
+        fund_table(bare.as_of(panel.dates[-1]), ["F"]), fund_table(panel, ["F"])
     )
-    assert "undated" in why(undated.as_of(panel.dates[-1]))
-    admitted = undated.as_of(panel.dates[-1], hindsight_parameters=True)
-    assert len(fund_table(admitted, ["F"])) == 1
+    late = known.copy()
+    late[[r == "power_gen" for r in panel.universe.role]] = panel.dates[-1] + 1
+    later = replace(panel, universe=replace(panel.universe, role_known_from=late))
+    assert "power_gen" not in fund_table(later, ["F"]).get("F").labels
 
 
 def test_a_sector_fund_falls_back_to_baskets_by_sector():

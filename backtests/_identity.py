@@ -59,7 +59,7 @@ def digest(*parts: Any) -> str:
 
 
 def panel_hash(panel: PricePanel) -> str:
-    """The panel's own content hash, and what it does not cover: labels, roles, rates."""
+    """The panel's own content hash, and what it leaves out: labels, roles, rates."""
     return digest(
         panel.content_hash,
         panel.base_currency,

@@ -202,9 +202,10 @@ def _words(exposure: FundExposure, split: Split, errors: Vector) -> str:
         source = f"look-through: {exposure.document}, {exposure.known_from}"
     else:
         step = "weekly" if exposure.sessions > 1 else "daily"
-        error = float(errors.std(ddof=1))
         source = (
             f"estimated: R2 {exposure.r_squared:.2f}, {exposure.window} {step} returns "
-            f"to {exposure.known_from}, move +-{error:.1%}"
+            f"to {exposure.known_from}"
         )
+        if len(errors) > 1:
+            source += f", move +-{errors.std(ddof=1):.1%}"
     return f"{source}; {', '.join(held)}"

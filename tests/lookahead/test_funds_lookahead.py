@@ -105,7 +105,7 @@ def test_funds_can_be_left_to_their_bands_and_that_changes_the_decision(panel):
 
 def test_a_trial_is_another_one_with_other_documents_or_roles(panel):
     bare = replace(panel, universe=replace(panel.universe, look_through=()))
-    role = ("network",) + panel.universe.role[1:]
+    role = ("network", *panel.universe.role[1:])
     other = replace(panel, universe=replace(panel.universe, role=role))
     share = panel.universe.ai_share.copy()
     share[0] = 0.5

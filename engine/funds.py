@@ -264,7 +264,7 @@ class Styles:
         k = self.sessions
         X = np.empty((rows.size - k, len(labels)))
         for j, group in enumerate(members):
-            level = self.level[np.ix_(rows, [u.index(t) for t in group])]
+            level = self.level[rows][:, [u.index(t) for t in group]]
             X[:, j] = (level[k:] / level[:-k] - 1.0).mean(axis=1)
         counts = self._counts()
         made = _Baskets(

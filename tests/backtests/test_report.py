@@ -275,7 +275,7 @@ def test_funds_show_where_their_exposure_comes_from(parts, tmp_path):
     model = replace(model_of(synthetic=False), funds=FundTable((held,)))
     scenarios = simulate(model, 1000, horizon=5, seed=1)
     book = Portfolio.from_weights(BOOK, 1e6, "USD")
-    shocks = [CheapModelShock(p) for p in ("market_view", "jevons")]
+    shocks = [CheapModelShock(p) for p in ("market_view", "substitution", "jevons")]
     now = stress(book, scenarios, shocks, hindsight_parameters=True)
     text = written(tmp_path, full(parts, synthetic=False, stress=now))
     table = plain(text, "stress")

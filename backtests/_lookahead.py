@@ -56,7 +56,8 @@ def assert_no_lookahead(
         Five dates spread over the later part of the panel by default. At a moment,
         closes of the same date after it count as future.
     hindsight_parameters : bool, default False
-        Passed to the views. When False, roles that become known later are changed too.
+        Passed to the views. When False, roles that become known later are changed too;
+        documents about funds always are.
     seed : int, default 0
         Of the corruption.
 

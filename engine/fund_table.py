@@ -23,7 +23,7 @@ from engine.data.panel import PricePanel
 from engine.data.roles import COMPANY_CLASSES
 from engine.data.universe import Universe
 from engine.data.view import MarketView
-from engine.errors import DataError, ModelError, UsageError
+from engine.errors import DataError, ModelError, SolverError, UsageError
 from engine.funds import AI_ROLES, Styles, same_close
 from engine.returns import panel_of
 
@@ -207,7 +207,7 @@ class _Estimates:
                 )
             except DataError as error:
                 return _words(error)
-            except ModelError as error:
+            except (ModelError, SolverError) as error:
                 why = why or _words(error)
         return why
 
@@ -224,6 +224,6 @@ class _Estimates:
         return self.made[key]
 
 
-def _words(error: DataError | ModelError) -> str:
+def _words(error: DataError | ModelError | SolverError) -> str:
     received = "" if error.received is None else f" ({error.received})"
     return f"{error.problem}{received}"

@@ -151,12 +151,10 @@ class _RoleMoves:
                     parts = (
                         exposure.member_weights[k] if exposure.member_weights else ()
                     )
-                    p = np.array(parts or (1.0,) * len(columns))
+                    p = np.array(parts if sum(parts) > 0 else (1.0,) * len(columns))
                     p = p / p.sum()
-                    one[k], many[:, k] = (
-                        self.central[columns] @ p,
-                        self.draws[:, columns] @ p,
-                    )
+                    one[k] = self.central[columns] @ p
+                    many[:, k] = self.draws[:, columns] @ p
             self.made[key] = one, many, known
         return self.made[key]
 

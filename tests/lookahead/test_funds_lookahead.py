@@ -9,7 +9,7 @@ from fund_market import make
 
 from backtests import assert_no_lookahead, backtest
 from backtests._identity import panel_hash
-from engine import LookAheadError, MarketView
+from engine import LookAheadError, MarketView, Portfolio
 from engine.data.look_through import read_look_through
 from engine.model import fit
 from strategies import HoldWithCash, ShockAware
@@ -51,6 +51,16 @@ def test_the_future_of_prices_roles_and_documents_changes_no_decision(panel, hin
     assert rule().estimate(view).funds.get("F").method == "estimated"
     view = panel.as_of(dates[2], hindsight_parameters=True)
     assert rule().estimate(view).funds.get("F").method == "look-through"
+
+
+def test_a_proposal_calls_a_fund_a_fund(panel):
+    view = panel.as_of(panel.dates[270], hindsight_parameters=True)
+    book = {"F": 0.6, "acc0": 0.4}
+    held = Portfolio.from_weights(book, 1e6, "USD").priced(view)
+    made = replace(rule(), book=book).propose(view, held)
+    reasons = {t.ticker: t.reason for t in made.trades}
+    assert reasons["F"].startswith("fund: loses ")
+    assert reasons["acc0"].startswith("accelerator: loses ")
 
 
 class Clairvoyant(ShockAware):

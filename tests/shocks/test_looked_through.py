@@ -109,6 +109,14 @@ def test_named_holdings_count_by_their_own_weights():
     assert x["FUND"] == pytest.approx(0.3 * x["A1"] + 0.1 * x["A2"], abs=1e-14)
 
 
+def test_a_holding_of_no_weight_moves_nothing():
+    held = exposure(
+        {"accelerator": 0.0, "none": 1.0}, members=(("A1",), ()), parts=((0.0,), ())
+    )
+    moves, x = moves_of(held)
+    assert x["FUND"] == 0.0 and np.isfinite(moves.draws).all()
+
+
 def test_a_role_without_a_company_takes_the_middle_of_its_band():
     _, x = moves_of(exposure({"memory": 0.5, "software": 0.5}))
     alone = Universe(("M", "S"), role=("memory", "software"))

@@ -62,6 +62,8 @@ class Settings:
         Of the walk-forward; ``start=None`` leaves it out.
     hindsight_parameters : bool
         Needed wherever the shock is used before it was known.
+    funds : {"estimated", "bands"}
+        Treatment of funds without a document, as in `engine.fit`.
     """
 
     as_of: Any = None
@@ -83,6 +85,7 @@ class Settings:
     end: Any = None
     schedule: str = "monthly"
     hindsight_parameters: bool = False
+    funds: str = "estimated"
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,7 @@ def prepare(
         tickers=names,
         window=settings.window,
         cash_currencies=[c for c, _ in book.cash],
+        funds=settings.funds,
     )
     scenarios = simulate(
         model, settings.n_scenarios, horizon=settings.horizon, seed=settings.seed
@@ -296,7 +300,14 @@ def rules(
     cash = cash_label(panel.base_currency)
     return (
         Hold({**held, cash: 1.0 - sum(held.values())}),
-        HoldWithCash(held, limit, shock, tickers=tickers, window=settings.window),
+        HoldWithCash(
+            held,
+            limit,
+            shock,
+            tickers=tickers,
+            window=settings.window,
+            funds=settings.funds,
+        ),
         ShockAware(
             risky,
             limit,
@@ -306,6 +317,7 @@ def rules(
             window=settings.window,
             groups=settings.groups,
             costs=settings.costs,
+            funds=settings.funds,
         ),
         EqualWeight(tickers),
     )
@@ -442,5 +454,6 @@ def _provenance(
         "shock": repr(shock_of(settings)),
         "limit on the severe loss": f"{limit:.4f}",
         "costs": repr(settings.costs),
+        "funds": repr(model.funds),
         "notes": "; ".join(model.notes) or "none",
     } | {f"version of {k}": v for k, v in versions().items()}

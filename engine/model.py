@@ -21,6 +21,7 @@ from engine.data.portfolio import cash_label
 from engine.data.universe import Universe
 from engine.data.view import MarketView
 from engine.errors import DataError, ModelError, UsageError
+from engine.fund_table import FundTable, fund_table
 from engine.returns import (
     Frequency,
     closes_together,
@@ -59,6 +60,8 @@ class ReturnModel(Value):
         How and on what it was estimated.
     sessions : int
         Sessions in one period: 1, or 5 for weekly returns.
+    funds : FundTable
+        What the funds among the assets hold, as known at ``as_of``.
     synthetic, hindsight_parameters : bool
         Stamps that travel to every output.
     """
@@ -82,6 +85,7 @@ class ReturnModel(Value):
     synthetic: bool = False
     hindsight_parameters: bool = False
     notes: tuple[str, ...] = field(default_factory=tuple)
+    funds: FundTable = field(default_factory=FundTable)
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -172,6 +176,8 @@ def fit(
     cash_currencies: Sequence[str] = (),
     tickers: Sequence[str] | None = None,
     hindsight_parameters: bool = False,
+    funds: str = "estimated",
+    look_through: Any = None,
 ) -> ReturnModel:
     """Estimate a return model from what a panel or view shows.
 
@@ -205,6 +211,13 @@ def fit(
     hindsight_parameters : bool, default False
         Admit hypothetical shocks and roles dated later than the data; a view brings
         its own admission. Stamps everything made from the model.
+    funds : {"estimated", "bands"}, default "estimated"
+        What to do with funds that no document describes: estimate their weights by AI
+        role from a year of returns, against all companies that ``market`` shows
+        (`engine.fund_table`), or leave them to the bands of their sector.
+    look_through : path or DataFrame, optional
+        Dated documents of what funds hold (`engine.data.look_through`), in place of
+        those that the panel carries.
 
     Raises
     ------
@@ -279,6 +292,9 @@ def fit(
         synthetic=panel.synthetic,
         hindsight_parameters=hindsight,
         notes=tuple(notes),
+        funds=fund_table(
+            market, panel.tickers, method=funds, look_through=look_through
+        ),
     )
 
 

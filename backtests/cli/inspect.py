@@ -170,7 +170,8 @@ def shocks(
 
     panel = source.load()
     view = panel.as_of(panel.dates[-1], hindsight_parameters=True)
-    model = fit(view, window=window, tickers=eligible(view, None, window=window))
+    names = eligible(view, None, window=window)
+    model = fit(view, window=window, tickers=names, funds=shock.funds)
     chosen = CheapModelShock(shock.preset, severity=shock.severity)
     frame = chosen.moves(model.universe, model).to_frame()
     if json:

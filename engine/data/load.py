@@ -18,6 +18,7 @@ from engine.data.calendars import read_overrides
 from engine.data.exits import join_renamed
 from engine.data.exposures import read_exposures
 from engine.data.files import csv_header, is_table, read_table
+from engine.data.look_through import read_look_through
 from engine.data.membership import Membership
 from engine.data.panel import _FX_MAX_AGE, PricePanel, parse_time
 from engine.data.provider import Frames, Provider, provider
@@ -27,7 +28,7 @@ from engine.data.universe import (
     check_currency,
     universe_from,
 )
-from engine.errors import DataError
+from engine.errors import DataError, UsageError
 
 SYNTHETIC_MARK = "synthetic"
 """A price file with this in its name is read as synthetic: a table carries no other
@@ -58,6 +59,7 @@ def load_panel(
     as_basis: str | None = None,
     membership: Any = None,
     calendar: Any = None,
+    look_through: Any = None,
 ) -> PricePanel:
     """Load prices from a file, a folder, a DataFrame or a named provider.
 
@@ -102,6 +104,9 @@ def load_panel(
     calendar : path, DataFrame or list, optional
         Days on which a venue did not follow its calendar, as
         `engine.data.calendars.read_overrides`.
+    look_through : path or DataFrame, optional
+        What dated documents say funds hold (`engine.data.look_through`); without it
+        `engine.fit` estimates that from returns.
 
     Returns
     -------
@@ -114,6 +119,19 @@ def load_panel(
         unstated; the message names the asset, the date and the value.
     """
     if isinstance(source, PricePanel):
+        _refuse_options(
+            universe=universe,
+            price_basis=price_basis,
+            currency=currency,
+            fx=fx,
+            cash_rates=cash_rates,
+            exposures=exposures,
+            actions=actions,
+            as_basis=as_basis,
+            membership=membership,
+            calendar=calendar,
+            look_through=look_through,
+        )
         panel = source
         if tickers is not None:
             panel = panel.select(tickers)
@@ -155,6 +173,8 @@ def load_panel(
     labels = _with_currency(labels, currency, frames.currency)
     if exposures is not None:
         labels = labels.with_exposures(read_exposures(exposures))
+    if look_through is not None:
+        labels = labels.with_look_through(read_look_through(look_through))
     stated = price_basis or frames.price_basis
     if price_basis and frames.price_basis and price_basis != frames.price_basis:
         raise DataError(
@@ -205,6 +225,16 @@ def load_panel(
         overrides=frames.overrides if calendar is None else read_overrides(calendar),
     )
     return panel if as_basis is None else convert(panel, as_basis)
+
+
+def _refuse_options(**options: Any) -> None:
+    """A panel is loaded already: what it holds cannot be stated again."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise UsageError(
+            f"{given[0]}= does not apply to a panel that is loaded already",
+            fix="Load the source again with it.",
+        )
 
 
 def _actions(given: Any, basis: str | None, own: Any) -> CorporateActions | None:

@@ -7,11 +7,11 @@ implementation must do (one BLAS call, one pass over memory), without an answer.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from benchmarks.case import Case, Thunk, returns
+from benchmarks.montecarlo_cases import CASES as MONTE_CARLO
+from benchmarks.portfolio_cases import CASES as PORTFOLIO
 
 
 def _sample(T: int, N: int) -> dict[str, Thunk]:
@@ -98,174 +98,6 @@ def alternating_projections(A: np.ndarray, tolerance: float = 1e-11) -> np.ndarr
     raise RuntimeError("alternating projections did not converge")
 
 
-def _normals(n: int) -> dict[str, Thunk]:
-    from engine.kernels.random import fill_normals
-
-    out = np.empty(n)
-    key = np.uint64(1), np.uint64(0)
-    pcg, philox = np.random.default_rng(1), np.random.Generator(np.random.Philox(1))
-
-    def ours():
-        fill_normals(*key, np.uint64(0), out)
-        return out
-
-    return {
-        "ours": ours,
-        "NumPy PCG64": lambda: pcg.standard_normal(out=out),
-        "NumPy Philox": lambda: philox.standard_normal(out=out),
-        "limit": lambda: out.fill(0.0),
-    }
-
-
-def _monte_carlo(S: int, N: int, horizon: int, dof: float) -> dict[str, Thunk]:
-    from engine.data.universe import Universe
-    from engine.model import ReturnModel
-    from engine.montecarlo import simulate
-
-    X = returns(1000, N)
-    C = np.cov(X.T)
-    assets = tuple(f"A{i}" for i in range(N))
-    model = ReturnModel(
-        assets=assets,
-        mean=np.zeros(N),
-        covariance=C,
-        tail_dof=dof,
-        return_kind="log",
-        periods_per_year=252.0,
-        cash_rate=0.0,
-        mean_kind="given",
-        universe=Universe(assets),
-        base_currency="USD",
-        as_of=np.datetime64("2025-01-24"),
-    )
-    L = np.linalg.cholesky(C)
-    rng = np.random.default_rng(1)
-
-    def numpy_daily():
-        growth = np.zeros((S, N))
-        for _ in range(horizon):
-            step = rng.standard_normal((S, N)) @ L.T
-            if np.isfinite(dof):
-                mixing = (dof - 2.0) / rng.chisquare(dof, size=(S, 1))
-                step *= np.sqrt(mixing)
-            growth += step
-        return np.expm1(growth)
-
-    return {
-        "ours": lambda: simulate(model, S, horizon=horizon, seed=1).returns[:, :N],
-        "NumPy, day by day": numpy_daily,
-    }
-
-
-def _tail(S: int) -> dict[str, Thunk]:
-    from engine.risk import expected_shortfall, value_at_risk
-
-    losses = np.random.default_rng(2).standard_t(4, size=S)
-    k = S - int(0.05 * S)
-
-    def numpy_partition():
-        part = np.partition(losses, k - 1)
-        return np.array([part[k - 1], part[k:].mean()])
-
-    def ours():
-        return np.array(
-            [value_at_risk(losses, level=0.95), expected_shortfall(losses, level=0.95)]
-        )
-
-    return {"ours": ours, "np.partition": numpy_partition}
-
-
-def _rebalance(T: int, N: int) -> dict[str, Thunk]:
-    from backtests import simulate_weights
-
-    prices = 100.0 * np.exp(np.cumsum(returns(T, N), axis=0))
-    target = np.full(N, 1.0 / N)
-
-    def numpy_loop():
-        value, money = 1.0, np.zeros(N)
-        path = np.empty(T)
-        for t in range(T):
-            if t:
-                money = money * (prices[t] / prices[t - 1])
-            value = money.sum() if t else 1.0
-            after = value
-            for _ in range(60):  # costs are paid from the book: fixed point
-                after = value - 1e-3 * np.abs(target * after - money).sum()
-            money, path[t] = target * after, after
-        return path
-
-    return {
-        "ours": lambda: simulate_weights(prices, target, 1e-3).value,
-        "NumPy loop": numpy_loop,
-    }
-
-
-def _proposal(S: int, N: int) -> dict[str, Thunk]:
-    """Least cost and active risk under an ES cap: ours by cuts, textbook in cvxpy."""
-    import cvxpy as cp
-
-    from engine.constraints import Constraints
-    from engine.costs import Costs
-    from engine.data.portfolio import Portfolio
-    from engine.data.universe import Universe
-    from engine.optimize._propose import _risk_root, propose
-    from engine.risk import expected_shortfall
-    from engine.scenarios import ScenarioSet
-
-    rng = np.random.default_rng(5)
-    sigma = np.linspace(0.03, 0.12, N)
-    R = (rng.standard_t(5, size=(S, 1)) * 0.6 + rng.standard_t(5, size=(S, N))) * sigma
-    R = np.maximum(np.column_stack([R - R.mean(axis=0), np.zeros(S)]), -0.9)
-    assets = (*(f"A{i}" for i in range(N)), "CASH:USD")
-    scenarios = ScenarioSet(
-        assets=assets,
-        returns=R,
-        p=np.full(S, 1.0 / S),
-        horizon=21,
-        universe=Universe(assets),
-        base_currency="USD",
-        periods_per_year=252.0,
-    )
-    w0 = np.append(sigma / sigma.sum() * 0.99, 0.01)
-    book = Portfolio.from_weights(dict(zip(assets, w0, strict=True)), 1e6, "USD")
-    cap = 0.7 * expected_shortfall(-(R @ w0), level=0.95)
-    constraints = Constraints(es_cap=cap, minimum_trade=0.0)
-    costs = Costs(5.0)
-    root = _risk_root(scenarios)
-    rates = costs.rates(assets)
-
-    def objective(w: np.ndarray, cost: float) -> float:
-        return cost + float(((root.T @ (w - w0)) ** 2).sum())
-
-    def ours():
-        made = propose(book, scenarios, constraints, costs)
-        return objective(made.target, made.cost)
-
-    def textbook():
-        w, b, s = (
-            cp.Variable(N + 1),
-            cp.Variable(N + 1, nonneg=True),
-            cp.Variable(N + 1, nonneg=True),
-        )
-        u, t, nav = cp.Variable(S, nonneg=True), cp.Variable(), cp.Variable()
-        cost = rates @ (b + s)
-        limits: list[Any] = [
-            w - w0 == b - s,
-            nav + cost == 1,
-            cp.sum(w) == nav,
-            w >= 0,
-            w[-1] <= 0.02 * nav,
-            u >= -R @ w - t,
-            t + cp.sum(u) / (0.05 * S) <= cap * nav,
-        ]
-        goal = cp.Minimize(cost + cp.sum_squares(root.T @ (w - nav * w0)))
-        cp.Problem(goal, limits).solve(solver="CLARABEL")
-        after, left = np.asarray(w.value), float(np.asarray(nav.value))
-        return objective(after / left, 1.0 - left)
-
-    return {"ours": ours, "textbook in cvxpy (Clarabel)": textbook}
-
-
 CASES = (
     Case(
         "sample covariance",
@@ -299,43 +131,6 @@ CASES = (
         _nearest,
         1e-6,
     ),
-    Case("standard normals", {"small": {"n": 64}, "16384": {"n": 1 << 14}}, _normals,
-         float("nan")),
-    Case(
-        "Gaussian scenarios over 21 sessions",
-        {
-            "small": {"S": 500, "N": 4, "horizon": 21, "dof": float("inf")},
-            "102400 x N 50": {"S": 102_400, "N": 50, "horizon": 21,
-                              "dof": float("inf")},
-        },
-        _monte_carlo,
-        float("nan"),
-    ),
-    Case(
-        "Student-t scenarios over 21 sessions",
-        {
-            "small": {"S": 500, "N": 4, "horizon": 21, "dof": 5.0},
-            "102400 x N 50": {"S": 102_400, "N": 50, "horizon": 21, "dof": 5.0},
-        },
-        _monte_carlo,
-        float("nan"),
-    ),
-    Case(
-        "VaR and ES of one vector",
-        {"small": {"S": 2000}, "10^6": {"S": 1_000_000}},
-        _tail,
-        1e-9,
-    ),
-    Case(
-        "daily rebalance with costs",
-        {"small": {"T": 40, "N": 5}, "T 2520, N 100": {"T": 2520, "N": 100}},
-        _rebalance,
-        1e-9,
-    ),
-    Case(
-        "proposal under an ES cap",
-        {"small": {"S": 300, "N": 6}, "S 5000, N 50": {"S": 5000, "N": 50}},
-        _proposal,
-        1e-5,
-    ),
-)  # fmt: skip
+    *MONTE_CARLO,
+    *PORTFOLIO,
+)

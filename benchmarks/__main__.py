@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not any(word in name for name in names):
         parser.error(f"no case matches {options.case!r}")
     out = options.json or RESULTS / "latest.json"
-    rows = house.run(options.case, out, cold_start=cold_start)
+    rows = house.run(options.case, out, CASES, cold_start=cold_start)
     print(f"figures: {out}")
     bad = [f"{r['case']} ({r['size']})" for r in rows if house.failed(r)]
     if bad:

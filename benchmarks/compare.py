@@ -183,7 +183,7 @@ def _row(
             candidates: dict[str, Candidate] = {}
             for name, side in sides.items():
                 child = stack.enter_context(_process(side, caches, name, threads))
-                candidates[name] = Remote(child, cap, case=case.name, size=size)
+                candidates[name] = Remote(child, case=case.name, size=size)
             row |= timed(case, candidates, cap=cap, seconds=4.0, least=7)
         row["failed"] = {k: without_paths(v) for k, v in row["failed"].items()}
         row["verdict"] = "failed" if row["failed"] else verdict(row, threshold)
@@ -196,7 +196,8 @@ def _row(
 
 
 def _show(row: dict[str, Any]) -> None:
-    title = f"{row['case']} ({row['size']}, {row['threads']} threads)"
+    threads = f", {row['threads']} threads" if row["threads"] > 1 else ""
+    title = f"{row['case']} ({row['size']}{threads})"
     word = _WORDS[row["verdict"]]
     if "error" in row or row.get("failed"):
         print(f"{title}: {word}, {row.get('error') or row['failed']}")

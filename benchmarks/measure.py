@@ -97,7 +97,7 @@ def compare_answers(
 
 def timed(
     case: Case,
-    candidates: dict[str, Candidate],
+    candidates: Mapping[str, Candidate],
     *,
     slow: float = SLOW,
     cap: float = CAP,
@@ -178,7 +178,7 @@ def measure(
     count = resolve_jobs(-1) if threads == "all" else 1
     with contextlib.ExitStack() as stack:
         stack.enter_context(thread_limits(count))
-        candidates, left_out, failed = _assemble(case, size, count, cap, stack)
+        candidates, left_out, failed = _assemble(case, size, count, stack)
         # Libraries that the candidates loaded brought pools of their own.
         stack.enter_context(thread_limits(count))
         row = timed(case, candidates, slow=slow, cap=cap)
@@ -193,7 +193,7 @@ def measure(
 
 
 def _assemble(
-    case: Case, size: str, threads: int, cap: float, stack: contextlib.ExitStack
+    case: Case, size: str, threads: int, stack: contextlib.ExitStack
 ) -> tuple[dict[str, Candidate], dict[str, str], dict[str, str]]:
     """Build candidates here and in processes of their own; why some are missing."""
     arguments = dict(case.sizes[size])
@@ -222,7 +222,7 @@ def _assemble(
         try:
             python = interpreter(peer.environment if peer else "")
             process = stack.enter_context(Process(python, threads=threads))
-            candidates[name] = Remote(process, cap, **request)
+            candidates[name] = Remote(process, **request)
         except PeerMissingError as error:
             left_out[name] = str(error)
         except PeerError as error:

@@ -11,6 +11,7 @@ from benchmarks.case import Case
 from benchmarks.cases import CASES
 from benchmarks.machine import machine, without_paths
 from benchmarks.measure import CAP, OURS, SLOW, compare_answers, measure
+from engine.parallel import resolve_jobs
 
 __all__ = ["CAP", "SLOW", "compare_answers", "failed", "measure", "run", "show"]
 
@@ -78,13 +79,14 @@ def run(
 def _wanted(
     pattern: str, cases: Sequence[Case]
 ) -> list[tuple[Case, str, Literal[1, "all"]]]:
+    cores = resolve_jobs(-1)
     return [
         (case, size, threads)
         for case in cases
         if pattern.lower() in case.name.lower()
         for size in case.sizes
         if size != "small"
-        for threads in ((1,) if case.threads == 1 else (1, "all"))
+        for threads in ((1, "all") if case.threads == "all" and cores > 1 else (1,))
     ]
 
 

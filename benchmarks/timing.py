@@ -14,6 +14,8 @@ import numpy as np
 from benchmarks.case import Thunk
 from benchmarks.process import PeerError, Process
 
+BUILD_CAP = 600.0
+"""Seconds for imports, inputs and compilation of a candidate elsewhere."""
 READING = 1e-3
 """Seconds a reading lasts at least: the clock's own cost is then below 1e-4 of it."""
 
@@ -57,11 +59,15 @@ class Local:
 
 
 class Remote:
-    """A candidate in another process, timed there."""
+    """A candidate in another process, timed there.
 
-    def __init__(self, process: Process, cap: float, **build: Any) -> None:
+    ``build`` are the fields of that request (see `benchmarks.worker`).
+    """
+
+    def __init__(self, process: Process, **build: Any) -> None:
         self.process = process
-        self.factor = float(process.ask("build", timeout=cap, **build)["factor"])
+        made = process.ask("build", timeout=BUILD_CAP, **build)
+        self.factor = float(made["factor"])
 
     def answer(self, cap: float) -> tuple[np.ndarray, float]:
         """Call once."""
@@ -81,7 +87,7 @@ class Remote:
 
 def as_candidate(made: Candidate | Thunk) -> Candidate:
     """Plain functions are candidates of this process."""
-    return made if isinstance(made, (Local, Remote)) else Local(made)  # type: ignore
+    return made if hasattr(made, "run") else Local(made)  # type: ignore
 
 
 def interleaved(

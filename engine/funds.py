@@ -168,6 +168,7 @@ class Styles:
             self.panel, self.role = _known(market, end, hindsight_parameters)
         else:
             self.panel, self.role = panel_of(market), known_roles
+        self.panel = self.panel.adjusted()
         self.prices = self.panel.base_prices()
         self.level = _last_known(self.prices)
         self._made: dict[bytes, _Baskets] = {}

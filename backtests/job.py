@@ -53,6 +53,8 @@ class Settings:
         Assets that may be bought; all of the panel by default.
     window : int
         Sessions for estimation.
+    covariance : str
+        Estimator, as in `engine.fit`.
     horizon, n_scenarios, level, seed
         Base scenarios.
     upper : float
@@ -72,6 +74,7 @@ class Settings:
     limit: float | None = None
     candidates: tuple[str, ...] | None = None
     window: int = 504
+    covariance: str = "ledoit_wolf"
     horizon: int = 21
     n_scenarios: int = 20_000
     level: float = 0.95
@@ -144,6 +147,7 @@ def prepare(
         view,
         tickers=names,
         window=settings.window,
+        covariance=settings.covariance,
         cash_currencies=[c for c, _ in book.cash],
         funds=settings.funds,
     )
@@ -306,6 +310,7 @@ def rules(
             shock,
             tickers=tickers,
             window=settings.window,
+            covariance=settings.covariance,
             funds=settings.funds,
         ),
         ShockAware(
@@ -315,6 +320,7 @@ def rules(
             tickers=tickers,
             upper=bounds_of(risky, settings, len(names)),
             window=settings.window,
+            covariance=settings.covariance,
             groups=settings.groups,
             costs=settings.costs,
             funds=settings.funds,

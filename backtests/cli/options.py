@@ -108,6 +108,8 @@ class Run:
     """Seed of the scenarios."""
     window: int = 504
     """Sessions used for estimation."""
+    covariance: str = "ledoit_wolf"
+    """Estimator of covariance; "ballast covariance" compares them on your prices."""
     horizon: int = 21
     """Sessions of the base scenarios."""
     scenarios: int = 20_000
@@ -243,6 +245,7 @@ def settings(
         limit=limits.limit,
         candidates=names(limits.candidates),
         window=run.window,
+        covariance=run.covariance,
         horizon=run.horizon,
         n_scenarios=run.scenarios,
         level=run.level,

@@ -253,7 +253,7 @@ def _data(data: Any, frequency: str | None) -> Data:
 def _panel_data(market: Any, frequency: Any) -> Data:
     from engine.returns import closes_together, compute, panel_of
 
-    panel = panel_of(market)
+    panel = panel_of(market).adjusted()
     if frequency is None:
         frequency = "daily" if closes_together(panel) else "synchronised"
     returns = compute(panel, frequency=frequency)

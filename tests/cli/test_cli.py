@@ -386,3 +386,22 @@ def test_a_closed_pipe_is_no_error(market):
     )
     assert done.stdout == "[\n"
     assert "Traceback" not in done.stderr
+
+
+def test_covariance_estimators_are_compared_and_used(ballast, tmp_path):
+    out_file = tmp_path / "scores.csv"
+    flags = ["--estimators", "sample,ewma,oas", "--window", "40", "--horizon", "10"]
+    status, out, err = ballast(
+        "covariance", *flags, "--out", str(out_file), "--quiet", model=False
+    )
+    assert (status, err) == (0, "")
+    assert "oas" in out and "log_likelihood" in out
+    assert set(pd.read_csv(out_file)["estimator"]) == {"sample", "ewma", "oas"}
+    status, out, _ = ballast("covariance", *flags, "--json", "--quiet", model=False)
+    assert {r["estimator"] for r in document(out)["estimators"]} == {
+        "sample",
+        "ewma",
+        "oas",
+    }
+    status, _, err = ballast("covariance", "--estimators", "oaks", model=False)
+    assert status == 2 and "oaks" in err and "ledoit_wolf" in err

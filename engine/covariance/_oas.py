@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from engine.covariance._check import labelled, observations, scaled
+from engine.covariance._check import centred, labelled, observations, scaled
 from engine.covariance._sample import cross_product
 from engine.errors import UsageError
 
@@ -50,7 +50,7 @@ def oas(
         )
     values, labels = observations(X, minimum=1 if assume_centered else 2)
     values, unit = scaled(values)
-    Y = values if assume_centered else values - values.mean(axis=0)
+    Y = values if assume_centered else centred(values)
     T, N = Y.shape
     S = cross_product(Y)
     S /= T

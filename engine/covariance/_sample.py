@@ -6,15 +6,20 @@ from typing import Any
 
 import numpy as np
 
+from engine._typing import Matrix
 from engine.covariance._check import (
     centred,
     column_name,
     enough,
     labelled,
     observations,
+    scaled,
     table,
 )
 from engine.errors import DataError, ModelError, UsageError
+
+_ORDINARY = (2.0**-100, 2.0**100)
+"""Sums of squares of a column within which no power up to the sixth is in danger."""
 
 
 def cross_product(X: np.ndarray) -> np.ndarray:
@@ -24,6 +29,30 @@ def cross_product(X: np.ndarray) -> np.ndarray:
     symmetric rank-k update, half the work of a product.
     """
     return X.T @ X
+
+
+def products(
+    X: Any, *, minimum: int, about_zero: bool
+) -> tuple[Matrix, Matrix, float, Any]:
+    """Observations about their mean Y, ``Y'Y``, the unit of Y, and labels.
+
+    The unit is a power of two, one for ordinary numbers, in which sixth powers neither
+    overflow nor vanish. The checks are those of `observations`, made on the diagonal of
+    the product, where what is missing, infinite or too large shows, so that the table
+    is read once less; a column that never moves proves nothing and is checked itself.
+    """
+    values, labels = table(X)
+    enough(values, X, labels, minimum)
+    with np.errstate(invalid="ignore", over="ignore"):
+        Y = values if about_zero else centred(values)
+        S = cross_product(Y)
+    sums = np.diagonal(S)
+    if ((sums > _ORDINARY[0]) & (sums < _ORDINARY[1])).all():
+        return Y, S, 1.0, labels
+    values, labels = observations(X, minimum=minimum)
+    values, unit = scaled(values)
+    Y = values if about_zero else centred(values)
+    return Y, cross_product(Y), unit, labels
 
 
 def sample(X: Any, *, ddof: int = 1, assume_centered: bool = False) -> Any:
@@ -46,24 +75,10 @@ def sample(X: Any, *, ddof: int = 1, assume_centered: bool = False) -> Any:
     """
     if ddof not in (0, 1):
         raise UsageError("ddof must be 0 or 1", received=ddof)
-    values, labels = table(X)
-    enough(values, X, labels, 1 if assume_centered else ddof + 1)
-    T = values.shape[0]
-    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-        S = cross_product(values if assume_centered else centred(values))
-        S /= T if assume_centered else T - ddof
-    if not _ordinary(np.diagonal(S)):
-        observations(X, minimum=1)
+    least = 1 if assume_centered else ddof + 1
+    Y, S, unit, labels = products(X, minimum=least, about_zero=assume_centered)
+    S *= unit * unit / (Y.shape[0] - (0 if assume_centered else ddof))
     return labelled(S, labels)
-
-
-def _ordinary(variance: np.ndarray) -> bool:
-    """Whether variances prove that what they were made from is finite and in range.
-
-    What is missing, infinite or too large shows on the diagonal, so that the table is
-    not read once more to check it. A column that never moves proves nothing.
-    """
-    return bool(((variance > 1e-280) & (variance < 1e280)).all())
 
 
 def split(covariance: np.ndarray, labels: Any = None) -> tuple[np.ndarray, np.ndarray]:

@@ -13,14 +13,8 @@ from typing import Any, Literal
 import numpy as np
 
 from engine._typing import Matrix
-from engine.covariance._check import (
-    centred,
-    column_name,
-    labelled,
-    observations,
-    scaled,
-)
-from engine.covariance._sample import cross_product
+from engine.covariance._check import column_name, labelled
+from engine.covariance._sample import products
 from engine.errors import ModelError, UsageError
 
 Target = Literal["identity", "constant_correlation", "single_index"]
@@ -79,18 +73,14 @@ def ledoit_wolf(
         raise UsageError("shrinkage must lie in [0, 1]", received=shrinkage)
     if ddof not in (0, 1):
         raise UsageError("ddof must be 0 or 1", received=ddof)
-    values, labels = observations(X)
     if target not in ("identity", "constant_correlation", "single_index"):
         raise UsageError(
             "unknown shrinkage target",
             received=repr(target),
             expected="identity, constant_correlation or single_index",
         )
-    # The intensity needs fourth and sixth powers: in this unit none overflows.
-    values, unit = scaled(values)
-    Y = values if assume_centered else centred(values)
+    Y, S, unit, labels = products(X, minimum=2, about_zero=assume_centered)
     n = Y.shape[0] - (0 if assume_centered else ddof)
-    S = cross_product(Y)
     S /= n
     if S.shape[0] == 1:
         result = labelled(S * unit * unit, labels)

@@ -19,8 +19,9 @@ from engine.covariance._check import (
     observations,
     scaled,
     singular_column,
+    table,
 )
-from engine.covariance._sample import cross_product, split
+from engine.covariance._sample import products, split
 from engine.errors import ModelError, UsageError
 
 _WIDE = 2
@@ -257,11 +258,9 @@ def marchenko_pastur_edge(values: Vector, q: float) -> float:
 
 def _sample(X: Any, about_zero: bool, fewest: int) -> tuple[Matrix, int, float, Any]:
     """Sample covariance in a safe unit, effective observations, unit and labels."""
-    values, labels = observations(X, minimum=fewest + (not about_zero))
-    values, unit = scaled(values)
-    Y = values if about_zero else centred(values)
+    least = fewest + (not about_zero)
+    Y, S, unit, labels = products(X, minimum=least, about_zero=about_zero)
     n = Y.shape[0] - (not about_zero)
-    S = cross_product(Y)
     S /= n
     return S, n, unit, labels
 
@@ -274,17 +273,16 @@ def _spectrum(
     Of many more assets than dates only the vectors of positive eigenvalues, by way of
     the (T, T) products of dates, which have the same eigenvalues.
     """
-    observed, labels = observations(X, minimum=fewest + (not about_zero))
-    observed, unit = scaled(observed)
-    Y = observed if about_zero else centred(observed)
-    T, N = Y.shape
-    n = T - (not about_zero)
+    T, N = table(X)[0].shape
     if N >= _WIDE * T:
+        observed, labels = observations(X, minimum=fewest + (not about_zero))
+        observed, unit = scaled(observed)
+        Y = observed if about_zero else centred(observed)
+        n = T - (not about_zero)
         found = _from_dates(Y, n)
         if found is not None:
             return *found, n, unit, labels
-    S = cross_product(Y)
-    S /= n
+    S, n, unit, labels = _sample(X, about_zero, fewest)
     values, vectors = np.linalg.eigh(S)
     first = max(0, N - n)
     floor = N * np.finfo(float).eps * max(values[-1], 0.0)

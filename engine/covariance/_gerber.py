@@ -77,7 +77,7 @@ def gerber(
         raise UsageError(
             "unknown repair", received=repr(repair), expected="nearest or None"
         )
-    values, labels = observations(X, minimum=ddof + 1)
+    values, labels = observations(X, minimum=2)
     T = values.shape[0]
     if T >= _EXACT:
         raise ModelError("too many dates for exact counts", received=T, expected=_EXACT)

@@ -553,10 +553,3 @@ def test_a_repeated_column_is_named(name):
 def test_options_that_do_not_fit_are_refused(call, match):
     with pytest.raises((UsageError, ModelError), match=match):
         call(returns(90, 4))
-
-
-def test_the_divisor_of_ledoit_wolf_is_an_option():
-    X = returns(40, 4)
-    np.testing.assert_allclose(
-        ledoit_wolf(X, ddof=1), ledoit_wolf(X) * 40 / 39, rtol=1e-13
-    )

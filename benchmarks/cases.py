@@ -11,61 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import data_cases, scoring_cases
+from benchmarks import covariance_cases, data_cases, scoring_cases
 from benchmarks.case import Case, Thunk, returns
-
-
-def _sample(T: int, N: int) -> dict[str, Thunk]:
-    from scipy.linalg import blas
-
-    from engine.covariance import sample
-
-    X = returns(T, N)
-    centred = np.ascontiguousarray(X - X.mean(axis=0))
-    return {
-        "ours": lambda: sample(X),
-        "numpy.cov": lambda: np.cov(X.T),
-        "limit": lambda: blas.dsyrk(1.0 / (T - 1), centred.T, lower=0),
-    }
-
-
-def _ewma(T: int, N: int) -> dict[str, Thunk]:
-    import pandas as pd
-
-    from engine.covariance import ewma
-
-    X = returns(T, N)
-    weights = 0.94 ** np.arange(T - 1, -1, -1.0)
-    weights /= weights.sum()
-    frame = pd.DataFrame(X)
-
-    def pandas_last():
-        # pandas centres; the uncentred moment is its covariance plus the mean's square.
-        last = frame.ewm(alpha=0.06).cov(bias=True).iloc[-N:].to_numpy()
-        m = frame.ewm(alpha=0.06).mean().iloc[-1].to_numpy()
-        return last + np.outer(m, m)
-
-    candidates: dict[str, Thunk] = {
-        "ours": lambda: ewma(X),
-        "weighted product": lambda: (X * weights[:, None]).T @ X,
-    }
-    if N <= 20:  # pandas takes seconds beyond
-        candidates["pandas.ewm"] = pandas_last
-    return candidates
-
-
-def _ledoit_wolf(T: int, N: int) -> dict[str, Thunk]:
-    from scipy.linalg import blas
-    from sklearn.covariance import ledoit_wolf as peer
-
-    from engine.covariance import ledoit_wolf
-
-    X = returns(T, N)
-    return {
-        "ours": lambda: ledoit_wolf(X),
-        "scikit-learn": lambda: peer(X)[0],
-        "limit": lambda: blas.dsyrk(1.0, X.T, lower=0),
-    }
 
 
 def _nearest(N: int) -> dict[str, Thunk]:
@@ -268,32 +215,7 @@ def _proposal(S: int, N: int) -> dict[str, Thunk]:
 
 
 CASES = (
-    Case(
-        "sample covariance",
-        {
-            "small": {"T": 60, "N": 8},
-            "T 2520, N 100": {"T": 2520, "N": 100},
-            "T 2520, N 500": {"T": 2520, "N": 500},
-        },
-        _sample,
-    ),
-    Case(
-        "EWMA covariance, last matrix",
-        {
-            "small": {"T": 120, "N": 6},
-            "T 2520, N 100": {"T": 2520, "N": 100},
-        },
-        _ewma,
-        1e-9,
-    ),
-    Case(
-        "Ledoit-Wolf, identity target",
-        {
-            "small": {"T": 60, "N": 8},
-            "T 2520, N 500": {"T": 2520, "N": 500},
-        },
-        _ledoit_wolf,
-    ),
+    *covariance_cases.CASES,
     Case(
         "nearest correlation",
         {"small": {"N": 12}, "N 100": {"N": 100}},

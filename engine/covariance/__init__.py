@@ -19,7 +19,12 @@ from engine.covariance._regimes import (
     regime_adjusted,
     regime_multiplier,
 )
-from engine.covariance._sample import correlation_to_covariance, sample, split
+from engine.covariance._sample import (
+    correlation,
+    correlation_to_covariance,
+    sample,
+    split,
+)
 from engine.covariance._scores import SCORES
 from engine.covariance._shrinkage import ledoit_wolf
 from engine.covariance._spectral import denoised, nonlinear_shrinkage, rie
@@ -38,6 +43,7 @@ __all__ = [
     "combination_weights",
     "combined",
     "compare",
+    "correlation",
     "correlation_to_covariance",
     "denoised",
     "evidence_weights",

@@ -8,8 +8,8 @@ import numpy as np
 
 from engine.errors import DataError, ModelError
 
-_LARGEST = 1e150
-_SMALLEST = 1e-150
+LARGEST = 1e150
+SMALLEST = 1e-150
 
 
 def observations(X: Any, *, minimum: int = 2) -> tuple[np.ndarray, Any]:
@@ -25,17 +25,11 @@ def observations(X: Any, *, minimum: int = 2) -> tuple[np.ndarray, Any]:
         overflows or vanishes.
     """
     values, labels = table(X)
-    if values.shape[0] < minimum:
-        _check_finite(values, X, labels)
-        raise ModelError(
-            "too few observations",
-            received=values.shape[0],
-            expected=f"at least {minimum}",
-        )
+    enough(values, X, labels, minimum)
     # Extremes of each column: one pass each without temporaries, and NaN shows in both.
     high, low = values.max(axis=0), values.min(axis=0)
     largest = np.maximum(high, -low)
-    if not (largest <= _LARGEST).all():
+    if not (largest <= LARGEST).all():
         _check_finite(values, X, labels)
         i = int(np.argmax(largest))
         raise ModelError(
@@ -44,7 +38,7 @@ def observations(X: Any, *, minimum: int = 2) -> tuple[np.ndarray, Any]:
             received=largest[i],
             fix="Rescale: returns are decimals.",
         )
-    tiny = (largest < _SMALLEST) & (largest > 0)
+    tiny = (largest < SMALLEST) & (largest > 0)
     if tiny.any():
         i = int(np.argmax(tiny))
         raise ModelError(
@@ -54,6 +48,17 @@ def observations(X: Any, *, minimum: int = 2) -> tuple[np.ndarray, Any]:
             fix="Rescale: returns are decimals.",
         )
     return values, labels
+
+
+def enough(values: np.ndarray, X: Any, labels: Any, minimum: int) -> None:
+    """Refuse fewer than ``minimum`` rows; a hole in those there are is named first."""
+    if values.shape[0] < minimum:
+        _check_finite(values, X, labels)
+        raise ModelError(
+            "too few observations",
+            received=values.shape[0],
+            expected=f"at least {minimum}",
+        )
 
 
 def table(X: Any) -> tuple[np.ndarray, Any]:
@@ -91,6 +96,19 @@ def _check_finite(values: np.ndarray, X: Any, labels: Any) -> None:
             received=values[t, i],
             fix="Drop the row or the asset, or use a pairwise estimator.",
         )
+
+
+def centred(values: np.ndarray) -> np.ndarray:
+    """Observations less the mean of their column; zero where a column never moves.
+
+    The mean of a constant differs from it by rounding, and the variance left over would
+    be divided by as if it meant something.
+    """
+    Y = values - values.mean(axis=0)
+    ends = np.flatnonzero(values[0] == values[-1])
+    if ends.size:
+        Y[:, ends[(values[:, ends] == values[0, ends]).all(axis=0)]] = 0.0
+    return Y
 
 
 def scaled(values: np.ndarray) -> tuple[np.ndarray, float]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from engine._typing import Matrix
-from engine.covariance._check import column_name, labelled, observations
+from engine.covariance._check import centred, column_name, labelled, observations
 from engine.covariance._nearest import nearest_correlation
 from engine.errors import ModelError, UsageError
 
@@ -77,11 +77,12 @@ def gerber(
         raise UsageError(
             "unknown repair", received=repr(repair), expected="nearest or None"
         )
-    values, labels = observations(X, minimum=ddof + 1)
+    values, labels = observations(X, minimum=2)
     T = values.shape[0]
     if T >= _EXACT:
         raise ModelError("too many dates for exact counts", received=T, expected=_EXACT)
-    sigma = values.std(axis=0, ddof=ddof)
+    Y = centred(values)
+    sigma = np.sqrt(np.einsum("ti,ti->i", Y, Y) / (T - ddof))
     if (sigma <= 0).any():
         raise ModelError(
             "a column never moves: its correlation is undefined",
@@ -89,14 +90,17 @@ def gerber(
             fix="Leave the asset out.",
         )
     R = _statistic(values, threshold * sigma, form, labels)
-    if form == "original" and np.linalg.eigvalsh(R)[0] < -1e-10 * len(R):
-        if repair is None:
-            raise ModelError(
-                "the original Gerber statistic is not positive semi-definite here",
-                received=f"smallest eigenvalue {np.linalg.eigvalsh(R)[0]:.2e}",
-                fix="Use form='modified', or repair='nearest'.",
-            )
-        R = nearest_correlation(R)
+    if form == "original":
+        smallest = float(np.linalg.eigvalsh(R)[0])
+        # Entries are ratios of counts, right to one rounding: no more is forgiven.
+        if smallest < -1e-14 * len(R):
+            if repair is None:
+                raise ModelError(
+                    "the original Gerber statistic is not positive semi-definite here",
+                    received=f"smallest eigenvalue {smallest:.2e}",
+                    fix="Use form='modified', or repair='nearest'.",
+                )
+            R = nearest_correlation(R)
     R *= np.outer(sigma, sigma)
     return labelled(R, labels)
 

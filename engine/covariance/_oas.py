@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from engine.covariance._check import labelled, observations, scaled
-from engine.covariance._sample import cross_product
+from engine.covariance._check import labelled
+from engine.covariance._sample import products
 from engine.errors import UsageError
 
 
@@ -48,11 +48,9 @@ def oas(
             received=repr(convention),
             expected="paper or scikit-learn",
         )
-    values, labels = observations(X, minimum=1 if assume_centered else 2)
-    values, unit = scaled(values)
-    Y = values if assume_centered else values - values.mean(axis=0)
+    least = 1 if assume_centered else 2
+    Y, S, unit, labels = products(X, minimum=least, about_zero=assume_centered)
     T, N = Y.shape
-    S = cross_product(Y)
     S /= T
     trace, square = float(np.trace(S)), float(np.vdot(S, S))
     dropped = 2.0 / N if convention == "paper" else 0.0

@@ -13,15 +13,19 @@ import numpy as np
 
 from engine._typing import Matrix, Vector
 from engine.covariance._check import (
+    centred,
     column_name,
     labelled,
     observations,
     scaled,
     singular_column,
+    table,
 )
-from engine.covariance._sample import cross_product, split
+from engine.covariance._sample import products, split
 from engine.errors import ModelError, UsageError
 
+_WIDE = 2
+"""Assets per date from which the eigenvectors are found by way of the dates."""
 _ROWS = 64
 """Rows of the table of pairs in work at a time: its slices stay in cache."""
 _ROOT5 = float(np.sqrt(5.0))
@@ -72,10 +76,19 @@ def nonlinear_shrinkage(
     if values.size == 1:
         return labelled(np.array([[values[0] * unit**2]]), labels)
     rule = _quadratic_inverse if method == "quadratic_inverse" else _analytical
-    return labelled(_rebuild(vectors, rule(values, n)) * unit**2, labels)
+    shrunk = rule(values, n)
+    if vectors.shape[1] == values.size:
+        return labelled(_rebuild(vectors, shrunk) * unit**2, labels)
+    # Only the vectors of the n positive eigenvalues are there: all the others share
+    # one level, and so make a multiple of the identity.
+    rest = shrunk[0]
+    S = (vectors * (shrunk[-vectors.shape[1] :] - rest)) @ vectors.T
+    S = 0.5 * (S + S.T)
+    S.flat[:: values.size + 1] += rest
+    return labelled(S * unit**2, labels)
 
 
-def rie(X: Any, *, assume_centered: bool = False) -> Any:
+def rie(X: Any, *, assume_centered: bool = False, debias_small: bool = False) -> Any:
     """Rotationally invariant estimator of Bun, Bouchaud and Potters.
 
     On the correlation matrix, with ``q = N / n`` and ``z_k = l_k - i N^(-1/2)``:
@@ -89,22 +102,32 @@ def rie(X: Any, *, assume_centered: bool = False) -> Any:
         Returns per period, decimals; no NaN.
     assume_centered : bool, default False
         ``n = T`` and no demeaning; otherwise ``n = T - 1``.
+    debias_small : bool, default False
+        For N of a few hundred the imaginary part ``N^(-1/2)`` biases the smallest
+        eigenvalues downwards. The correction of section 8.2 there (also Bun, Bouchaud,
+        Potters 2016, "Cleaning correlation matrices", Risk) multiplies ``xi_k`` by
+        ``max(1, G_k)``, right in the limit for a multiple of the identity:
+        ``G_k = s2 |1 - q + q z_k g(z_k)|^2 / l_k``, ``s2 = l_1 / (1 - sqrt q)^2``,
+        ``g(z) = [z + s2 (q - 1) - sqrt(z - l_1) sqrt(z - l_+)] / (2 q z s2)``,
+        ``l_+ = s2 (1 + sqrt q)^2``. Needs ``N < n``. Off by default: it rests on the
+        one smallest eigenvalue.
 
     Returns
     -------
     (N, N) array or DataFrame
-        Positive semi-definite. The diagonal of the cleaned correlation, N in sum, is
-        not one entry by entry, so single variances move a little from the sample's.
+        Positive semi-definite, with N - n zero eigenvalues where N > n. The diagonal of
+        the cleaned correlation, N in sum, is not one entry by entry, so single
+        variances move a little from the sample's.
 
-    Notes
-    -----
-    The regularisation of the smallest eigenvalues (section 8.2 there) is not applied:
-    it assumes an inverse Wishart law for the true matrix.
+    Raises
+    ------
+    ModelError
+        A column never moves (it is named); ``debias_small`` with ``N >= n``.
     """
     S, n, unit, labels = _sample(X, assume_centered, 2)
     if S.shape[0] == 1:
         return labelled(S * unit**2, labels)
-    sigma, R = _correlation(S, labels)
+    sigma, R = split(S, labels)
     values, vectors = np.linalg.eigh(R)
     values = np.maximum(values, 0.0)
     N = values.size
@@ -116,6 +139,8 @@ def rie(X: Any, *, assume_centered: bool = False) -> Any:
         # The term j = k is 1 / (-i eta), taken out of the full sum.
         s = ((1.0 / (z[:, None] - values)).sum(axis=1) + 1.0 / (1j * eta)) / N
         cleaned[rows] = values[rows] / np.abs(1.0 - q + q * z * s) ** 2
+    if debias_small:
+        cleaned *= np.maximum(1.0, _small_eigenvalue_factor(values, q, labels, R))
     cleaned *= N / cleaned.sum()
     return labelled(
         _rebuild(vectors, cleaned) * np.outer(sigma, sigma) * unit**2, labels
@@ -167,6 +192,8 @@ def denoised(
         )
     if not 0.0 <= alpha <= 1.0:
         raise UsageError("alpha must lie in [0, 1]", received=alpha)
+    if edge is not None and not 0.0 <= edge < np.inf:
+        raise UsageError("edge is an eigenvalue, zero or more", received=edge)
     if isinstance(detone, bool) or not isinstance(detone, (int, np.integer)):
         raise UsageError("detone is a number of components", received=repr(detone))
     S, n, unit, labels = _sample(X, assume_centered, 2)
@@ -179,7 +206,7 @@ def denoised(
         )
     if N == 1:
         return labelled(S * unit**2, labels)
-    sigma, R = _correlation(S, labels)
+    sigma, R = split(S, labels)
     values, vectors = np.linalg.eigh(R)
     limit = marchenko_pastur_edge(values, N / n) if edge is None else float(edge)
     noise = int(np.searchsorted(values, limit, side="right"))
@@ -229,22 +256,34 @@ def marchenko_pastur_edge(values: Vector, q: float) -> float:
         noise = fewer
 
 
-def _sample(X: Any, centred: bool, fewest: int) -> tuple[Matrix, int, float, Any]:
+def _sample(X: Any, about_zero: bool, fewest: int) -> tuple[Matrix, int, float, Any]:
     """Sample covariance in a safe unit, effective observations, unit and labels."""
-    values, labels = observations(X, minimum=fewest + (not centred))
-    values, unit = scaled(values)
-    Y = values if centred else values - values.mean(axis=0)
-    n = Y.shape[0] - (not centred)
-    S = cross_product(Y)
+    least = fewest + (not about_zero)
+    Y, S, unit, labels = products(X, minimum=least, about_zero=about_zero)
+    n = Y.shape[0] - (not about_zero)
     S /= n
     return S, n, unit, labels
 
 
-def _spectrum(X: Any, centred: bool, fewest: int):
-    """Eigenvalues, vectors, effective observations, unit, labels; rank checked."""
-    S, n, unit, labels = _sample(X, centred, fewest)
+def _spectrum(
+    X: Any, about_zero: bool, fewest: int
+) -> tuple[Vector, Matrix, int, float, Any]:
+    """Eigenvalues, vectors, effective observations, unit, labels; rank checked.
+
+    Of many more assets than dates only the vectors of positive eigenvalues, by way of
+    the (T, T) products of dates, which have the same eigenvalues.
+    """
+    T, N = table(X)[0].shape
+    if N >= _WIDE * T:
+        observed, labels = observations(X, minimum=fewest + (not about_zero))
+        observed, unit = scaled(observed)
+        Y = observed if about_zero else centred(observed)
+        n = T - (not about_zero)
+        found = _from_dates(Y, n)
+        if found is not None:
+            return *found, n, unit, labels
+    S, n, unit, labels = _sample(X, about_zero, fewest)
     values, vectors = np.linalg.eigh(S)
-    N = values.size
     first = max(0, N - n)
     floor = N * np.finfo(float).eps * max(values[-1], 0.0)
     if not values[first] > floor:
@@ -259,21 +298,56 @@ def _spectrum(X: Any, centred: bool, fewest: int):
     return values, vectors, n, unit, labels
 
 
-def _correlation(S: Matrix, labels: Any) -> tuple[Vector, Matrix]:
-    variance = np.diagonal(S)
-    if (variance <= 0).any():
-        raise ModelError(
-            "a variance is zero: its correlation is undefined",
-            asset=column_name(labels, int(np.argmax(variance <= 0))),
-            fix="Leave the asset out.",
-        )
-    return split(S)
+def _from_dates(Y: Matrix, n: int) -> tuple[Vector, Matrix] | None:
+    """Eigenvalues (N,) and the vectors (N, n) of the n largest; None if near singular.
+
+    Vectors of small eigenvalues come out as accurate as the eigenvalue is large against
+    the largest: below the bound they would not be orthogonal to 1e-10.
+    """
+    T, N = Y.shape
+    K = Y @ Y.T
+    K /= n
+    found, dates = np.linalg.eigh(K)
+    found, dates = found[T - n :], dates[:, T - n :]
+    if not found[0] > 1e-6 * found[-1]:
+        return None
+    values = np.zeros(N)
+    values[N - n :] = found
+    return values, (Y.T @ dates) / np.sqrt(n * found)
 
 
 def _rebuild(vectors: Matrix, values: Vector) -> Matrix:
     """``V diag(values) V'`` by one symmetric product."""
     root = vectors * np.sqrt(values)
     return root @ root.T
+
+
+def _small_eigenvalue_factor(
+    values: Vector, q: float, labels: Any, R: Matrix
+) -> Vector:
+    """``G_k`` of `rie`: what Marchenko-Pastur noise of this lower edge asks for."""
+    if q >= 1.0:
+        raise ModelError(
+            "debias_small needs fewer assets than observations",
+            received=f"N / n = {q:.3g}",
+            expected="below 1",
+        )
+    smallest = values[0]
+    if not smallest > values.size * np.finfo(float).eps * values[-1]:
+        i, why = singular_column(R)
+        raise ModelError(
+            "debias_small needs a smallest eigenvalue above zero",
+            asset=column_name(labels, i),
+            received=why,
+            fix="Leave the column out.",
+        )
+    s2 = smallest / (1.0 - np.sqrt(q)) ** 2
+    upper = s2 * (1.0 + np.sqrt(q)) ** 2
+    z = values - 1j * values.size**-0.5
+    # Two roots, not the root of the product: the branch that decays as 1 / z.
+    g = z + s2 * (q - 1.0) - np.sqrt(z - smallest) * np.sqrt(z - upper)
+    g /= 2.0 * q * s2 * z
+    return s2 * np.abs(1.0 - q + q * z * g) ** 2 / values
 
 
 def _quadratic_inverse(values: Vector, n: int) -> Vector:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -126,7 +127,7 @@ def _fit_states(series: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # failure is read from the result below
         try:
-            fitted = MarkovRegression(
+            fitted: Any = MarkovRegression(
                 scaled, k_regimes=2, trend="n", switching_variance=True
             ).fit(disp=False, maxiter=200)
         except (ValueError, np.linalg.LinAlgError) as error:

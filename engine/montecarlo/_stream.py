@@ -89,11 +89,13 @@ def stream(
     ModelError
         The losses alone would not fit in memory; or as in `engine.simulate`.
     """
+    check_counts(n_scenarios, horizon)
+    # Before the list of blocks exists: that alone may be too much.
+    _check_losses(n_scenarios, _books(model, weights)[0].shape[1])
     run = _Run(
         model, n_scenarios, weights, horizon, distribution, skew, stress, seed, n_jobs,
         executor,
     )  # fmt: skip
-    _check_losses(n_scenarios, run.W.shape[1])
     out = np.empty((n_scenarios, run.W.shape[1]))
     for (_, start, stop), part in run.losses():
         out[start:stop] = part
@@ -284,7 +286,8 @@ class _Run:
             model, periods, distribution=distribution, skew=skew, stress=stress,
             seed=seed, paths=False, cash=self.cash,
         )  # fmt: skip
-        self.how, self.n_jobs = choose(executor, n_jobs), n_jobs
+        self.how: Executor = choose(executor, n_jobs)
+        self.n_jobs = n_jobs
         self.ratio = np.ones((1, self.W.shape[0]))
         if model.mean_kind == "zero_excess":
             work = partial(_block_sums, law=self.law)

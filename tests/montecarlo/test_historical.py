@@ -98,6 +98,7 @@ def test_centred_at_cash_and_labelled(panel, name):
 @pytest.mark.parametrize("name", sorted(GENERATORS))
 def test_a_view_hides_the_future(panel, name):
     make, options = GENERATORS[name]
+    options = options | {"window": 900}
     cut = panel.dates[999]
     seen = make(panel.as_of(cut), 50, horizon=3, seed=1, **options)
     alone = make(make_panel(switching(1300, 3)[0][:1000]), 50, horizon=3, seed=1,

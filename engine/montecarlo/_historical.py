@@ -306,7 +306,9 @@ def _filter(item, out, minus, *, state, mean, periods, cash, seed):
     T = state.Z.shape[0]
     rows = np.minimum((u * T).astype(np.int64), T - 1).reshape(BLOCK_SIZE, periods)[:n]
     logs = np.empty((n, periods, mean.size))
-    filtered(state.Z, rows, mean, *state[1:], logs)
+    filtered(
+        state.Z, rows, mean, state.variance, state.omega, state.alpha, state.beta, logs
+    )
     sums = np.zeros(out.shape[1:])
     compound(logs, periods, cash, minus, out, sums)
     return sums

@@ -9,7 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks import covariance_cases, data_cases, scoring_cases
+from benchmarks import (
+    covariance_cases,
+    data_cases,
+    scoring_cases,
+    simulation_cases,
+)
 from benchmarks.case import Case, Thunk, returns
 from benchmarks.montecarlo_cases import CASES as MONTE_CARLO
 from benchmarks.portfolio_cases import CASES as PORTFOLIO
@@ -56,6 +61,7 @@ CASES = (
     ),
     *data_cases.CASES,
     *scoring_cases.CASES,
+    *simulation_cases.CASES,
     *MONTE_CARLO,
     *PORTFOLIO,
 )

@@ -304,8 +304,8 @@ def decay_path(out, keep, vectors):
         last = min(first + 4, D)
         for i in range(N):
             for k in range(first, last):
-                v = vectors[k]
-                c = keep[k]
+                v = vectors[k - 1]
+                c = keep[k - 1]
                 p = v[i]
                 before = out[k - 1, i]
                 row = out[k, i]

@@ -3,6 +3,7 @@
 from engine.covariance._asynchronous import asynchronous
 from engine.covariance._ewma_path import ewma_path
 from engine.covariance._factor import FactorCovariance
+from engine.covariance._factor_algebra import FactorCholesky, FactorPrecision
 from engine.covariance._nearest import floor_eigenvalues, nearest_correlation
 from engine.covariance._rolling import iter_rolling, rolling
 from engine.covariance._rolling_quadratic import rolling_quadratic
@@ -12,7 +13,9 @@ from engine.covariance._shrinkage import ledoit_wolf
 
 __all__ = [
     "Drift",
+    "FactorCholesky",
     "FactorCovariance",
+    "FactorPrecision",
     "RollingCovariance",
     "RollingResults",
     "asynchronous",

@@ -142,9 +142,7 @@ def ewma_path(
         out[0] = S
         decay_path(out, keep[first:], vectors[first:])
         out.setflags(write=False)
-        return RollingCovariance(
-            rows, out, complete, dates=dates, assets=table.assets
-        )
+        return RollingCovariance(rows, out, complete, dates=dates, assets=table.assets)
     view = S.view()
     view.setflags(write=False)
     with thread_limits(1):

@@ -2,8 +2,9 @@
 
 All variants are one problem in other variables. With ``W = Diag(w)``, ``D = W^(1/2)``
 and a floor e, put ``Z = D (X - e I) D``: the W-norm of X - A is the Frobenius norm of
-``Z - D (A - e I) D``, X has eigenvalues of at least e where Z is positive semi-definite,
-a unit diagonal where ``Z_ii = w_i (1 - e)``, and a fixed entry where Z has one.
+``Z - D (A - e I) D``; X has eigenvalues of at least e where Z is positive
+semi-definite, a unit diagonal where ``Z_ii = w_i (1 - e)``, and a fixed entry where Z
+has one.
 """
 
 from __future__ import annotations

@@ -74,6 +74,7 @@ def newton(target: Target, tolerance: float) -> np.ndarray:
     y[:N] = shift
     lam = lam + shift
     theta = _dual(lam, b, y)
+    size = np.inf
     for step in range(200):
         root = P[:, lam > 0] * np.sqrt(lam[lam > 0])
         if target.pairs.size:
@@ -119,7 +120,9 @@ def newton(target: Target, tolerance: float) -> np.ndarray:
         "nearest correlation did not converge in 200 steps",
         received=f"gradient norm {size:.2e}",
         fix="Fixed entries that leave no room for a positive definite matrix do that: "
-        "fix fewer." if target.pairs.size else None,
+        "fix fewer."
+        if target.pairs.size
+        else None,
     )
 
 
@@ -129,7 +132,7 @@ def _dual(lam: np.ndarray, b: np.ndarray, y: np.ndarray) -> float:
 
 
 def _best_shift(lam: np.ndarray, total: float) -> float:
-    """Return c with ``sum (lam + c)_+ = total``: the dual optimum along the identity."""
+    """Return c with ``sum (lam + c)_+ = total``: the dual optimum along I."""
     falling = np.sort(lam)[::-1]
     shifts = (total - np.cumsum(falling)) / np.arange(1, lam.size + 1)
     return float(shifts[np.flatnonzero(falling + shifts > 0)[-1]])
@@ -154,7 +157,9 @@ def _refuse_infeasible(target: Target, y: np.ndarray, b: np.ndarray) -> None:
     if float(b @ y) > most + 1e-9 * float(np.linalg.norm(b) * np.linalg.norm(y)):
         blame = np.abs(y[target.diagonal.size :])
         worst = np.argsort(-blame, kind="stable")[:6]
-        conflict = tuple(target.facts[k] for k in worst if blame[k] > 1e-3 * blame.max())
+        conflict = tuple(
+            target.facts[k] for k in worst if blame[k] > 1e-3 * blame.max()
+        )
         raise InfeasibleError(
             "no correlation matrix has these fixed entries",
             conflict=conflict,
@@ -188,7 +193,6 @@ def _jacobian(
     ``l_i / (l_i - l_j)`` across, zero on the negative block; worked on the smaller of
     the two blocks, the larger by what it leaves of the whole.
     """
-    N = lam.size
     positive = lam > 0
     P1 = np.ascontiguousarray(P[:, positive], dtype=dtype)
     P2 = np.ascontiguousarray(P[:, ~positive], dtype=dtype)
@@ -271,6 +275,7 @@ def alternating_projections(
     fixed = target.place(required)
     Y, correction = target.C.copy(), np.zeros_like(target.C)
     history: list[tuple[np.ndarray, np.ndarray]] = []
+    gap = np.inf
     for _ in range(20_000):
         lam, P = np.linalg.eigh(Y - correction)
         root = P[:, lam > 0] * np.sqrt(lam[lam > 0])

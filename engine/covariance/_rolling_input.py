@@ -90,7 +90,7 @@ def read_observations(
             received=f"shape {values.shape}",
             expected="(T, N)",
         )
-    if getattr(dates, "dtype", None) is not None and dates.dtype.kind == "M":
+    if dates is not None and dates.dtype.kind == "M":
         falls = np.flatnonzero(~(dates[1:] > dates[:-1]))
         if falls.size:
             raise DataError(

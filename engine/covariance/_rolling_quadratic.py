@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from engine.covariance._rolling import Windows, plan
 from engine.covariance._rolling_input import Observations
+from engine.covariance._rolling_windows import Windows, plan
 from engine.errors import DataError, ModelError
 from engine.parallel import thread_limits
 

@@ -5,7 +5,9 @@ from engine.covariance._combined import combination_weights, combined, evidence_
 from engine.covariance._compare import compare
 from engine.covariance._comparison import Comparison
 from engine.covariance._ewma import ewma
+from engine.covariance._ewma_path import ewma_path
 from engine.covariance._factor import FactorCovariance
+from engine.covariance._factor_algebra import FactorCholesky, FactorPrecision
 from engine.covariance._factor_model import FactorModel, factor, factor_model
 from engine.covariance._factor_number import number_of_factors
 from engine.covariance._gerber import gerber
@@ -19,6 +21,9 @@ from engine.covariance._regimes import (
     regime_adjusted,
     regime_multiplier,
 )
+from engine.covariance._rolling import iter_rolling, rolling
+from engine.covariance._rolling_quadratic import rolling_quadratic
+from engine.covariance._rolling_types import Drift, RollingCovariance, RollingResults
 from engine.covariance._sample import (
     correlation,
     correlation_to_covariance,
@@ -33,8 +38,13 @@ from engine.covariance._theme import ThemeCorrelation, ThemeStress, theme_correl
 __all__ = [
     "SCORES",
     "Comparison",
+    "Drift",
+    "FactorCholesky",
     "FactorCovariance",
     "FactorModel",
+    "FactorPrecision",
+    "RollingCovariance",
+    "RollingResults",
     "ThemeCorrelation",
     "ThemeStress",
     "asynchronous",
@@ -48,11 +58,13 @@ __all__ = [
     "denoised",
     "evidence_weights",
     "ewma",
+    "ewma_path",
     "ewma_split",
     "factor",
     "factor_model",
     "floor_eigenvalues",
     "gerber",
+    "iter_rolling",
     "ledoit_wolf",
     "nearest_correlation",
     "nonlinear_shrinkage",
@@ -62,6 +74,8 @@ __all__ = [
     "regime_adjusted",
     "regime_multiplier",
     "rie",
+    "rolling",
+    "rolling_quadratic",
     "sample",
     "split",
     "theme_correlation",

@@ -46,7 +46,14 @@ ALIASES: Mapping[str, Estimator] = {
 }
 """Names that mean a function with an option, the same as in `engine.fit`."""
 NO_MATRIX = frozenset(
-    {"combination_weights", "factor_model", "number_of_factors", "regime_multiplier"}
+    {
+        "combination_weights",
+        "correlation",
+        "ewma_path",
+        "factor_model",
+        "number_of_factors",
+        "regime_multiplier",
+    }
 )
 """Public functions of observations alone that estimate something else."""
 

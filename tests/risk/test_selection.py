@@ -74,7 +74,7 @@ def test_a_bad_loss_in_a_large_sample_is_found(bad, weighted):
     losses = np.random.default_rng(6).standard_normal(S)
     losses[12_345] = bad
     p = np.full(S, 1 / S) if weighted else None
-    with pytest.raises(DataError, match="not finite.*12345"):
+    with pytest.raises(DataError, match=r"not finite.*12345"):
         tail(losses, p=p)
 
 

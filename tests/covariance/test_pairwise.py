@@ -180,3 +180,13 @@ def test_the_range_of_doubles(way):
 def test_min_overlap_is_a_whole_number(value):
     with pytest.raises(UsageError, match="min_overlap"):
         pairwise(returns(10, 2), min_overlap=value)
+
+
+@pytest.mark.parametrize(
+    ("smallest", "expected"), [(1e-3, True), (0.0, True), (-1e-9, False), (-0.1, False)]
+)
+def test_only_rounding_is_forgiven(smallest, expected):
+    Q, _ = np.linalg.qr(np.random.default_rng(1).standard_normal((20, 20)))
+    values = np.linspace(smallest, 2.0, 20)
+    R = (Q * values) @ Q.T
+    assert _pairwise._semi_definite((R + R.T) / 2) is expected

@@ -232,6 +232,7 @@ CASES = (
         {"small": {"N": 6}, "N 50": {"N": 50}, "N 200": {"N": 200}},
         _minimum_variance,
         1e-4,  # of the variance; the solvers stop at their own tolerances
+        optional={"PyPortfolioOpt": "pypfopt"},
         apart=("riskfolio-lib",),  # its import takes seconds and brings thread pools
     ),
     Case(

@@ -78,6 +78,9 @@ class Case:
         stopped after `benchmarks.run.CAP` seconds.
     peers : mapping name -> Peer
         Candidates that ``build`` does not make.
+    optional : mapping name -> module
+        Candidates that ``build`` makes only where the module is `installed`; elsewhere
+        the row says that they are left out.
     """
 
     name: str
@@ -87,6 +90,7 @@ class Case:
     threads: Literal[1, "all"] = 1
     apart: tuple[str, ...] = ()
     peers: Mapping[str, Peer] = field(default_factory=dict)
+    optional: Mapping[str, str] = field(default_factory=dict)
 
 
 def installed(module: str) -> bool:

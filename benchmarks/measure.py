@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks.case import Case, Thunk
+from benchmarks.case import Case, Thunk, installed
 from benchmarks.process import (
     PeerError,
     PeerMissingError,
@@ -203,7 +203,11 @@ def _assemble(
     candidates: dict[str, Candidate] = {
         name: Local(thunk) for name, thunk in built.items() if name not in case.apart
     }
-    left_out: dict[str, str] = {}
+    left_out = {
+        name: f"{module} is not installed"
+        for name, module in case.optional.items()
+        if not installed(module)
+    }
     failed: dict[str, str] = {}
     # A candidate apart may exist at some sizes only.
     apart = [name for name in case.apart if name in built]

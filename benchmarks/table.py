@@ -84,12 +84,16 @@ def _ratios(rows: Iterable[dict[str, Any]]) -> str:
 
 
 def _losses(rows: Iterable[dict[str, Any]]) -> str:
-    slower = [
-        f"{row['case']} ({row['size']}): {name}"
-        for row in rows
-        for name, ratio in row["ratio_to_ours"].items()
-        if name != LIMIT and ratio["median"] < 1.0
-    ]
+    slower = []
+    for row in rows:
+        names = [
+            name
+            for name, ratio in row["ratio_to_ours"].items()
+            if name != LIMIT and ratio["median"] < 1.0
+        ]
+        if names:
+            threads = f", {row['threads']} threads" if row["threads"] > 1 else ""
+            slower.append(f"{row['case']} ({row['size']}{threads}): {', '.join(names)}")
     return (
         f"Faster than ours: {'; '.join(slower)}."
         if slower

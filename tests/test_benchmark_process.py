@@ -173,11 +173,12 @@ def test_candidates_apart_and_peers_join_a_row(root):
             "unbuilt": Peer("toy:double", environment="nowhere"),
             "broken": Peer("toy:missing"),
         },
+        optional={"here": "numpy", "not here": "no_such_module"},
     )
     row = measure(case, "three")
     assert row["ratio_to_ours"].keys() == {"apart", "sent"}
     assert "make bench-peers" in row["left_out"].pop("unbuilt")
-    assert not row["left_out"]
+    assert row["left_out"] == {"not here": "no_such_module is not installed"}
     assert row["failed"].keys() == {"dies", "broken"}
     assert "status 3" in row["failed"]["dies"]
 

@@ -91,6 +91,16 @@ def test_changes_since_the_commit_are_told():
     assert "0123456789 with uncommitted changes on" in section(told)
 
 
+def test_losses_are_grouped_by_row():
+    told = section(
+        figures(
+            threads=2,
+            ratio_to_ours={"a": spread(0.5), "b": spread(0.9), "c": spread(1.1)},
+        )
+    )
+    assert "Faster than ours: toy work (N 5, 2 threads): a, b." in told
+
+
 def test_no_loss_is_said_too():
     text = section(figures(ratio_to_ours={"limit": spread(0.5)}, left_out={}))
     assert "No candidate other than the limit was faster than ours." in text

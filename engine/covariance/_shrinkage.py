@@ -53,7 +53,6 @@ def ledoit_wolf(
     Returns
     -------
     (N, N) array or DataFrame, or (matrix, float)
-
         Symmetric positive semi-definite; per period.
 
     Raises
@@ -65,9 +64,9 @@ def ledoit_wolf(
 
     Notes
     -----
-    The identity target is positive definite where any column moves, the structured
-    ones where every column does. One symmetric product of (T, N) is nearly all the
-    work, for each target.
+    With the identity target the result is positive definite where any column moves and
+    the intensity is above zero; repeated columns stay singular under the others. One
+    symmetric product of (T, N) is nearly all the work, for each target.
     """
     if shrinkage is not None and not 0.0 <= shrinkage <= 1.0:
         raise UsageError("shrinkage must lie in [0, 1]", received=shrinkage)

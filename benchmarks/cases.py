@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import rolling_cases
 from benchmarks.case import Case, Thunk, returns
 
 
@@ -65,37 +66,6 @@ def _ledoit_wolf(T: int, N: int) -> dict[str, Thunk]:
         "scikit-learn": lambda: peer(X)[0],
         "limit": lambda: blas.dsyrk(1.0, X.T, lower=0),
     }
-
-
-def _nearest(N: int) -> dict[str, Thunk]:
-    from engine.covariance import nearest_correlation
-
-    rng = np.random.default_rng(3)
-    A = np.corrcoef(returns(4 * N, N).T)
-    noise = rng.uniform(-0.35, 0.35, size=(N, N))
-    A = np.clip(A + np.triu(noise, 1) + np.triu(noise, 1).T, -1.0, 1.0)
-    np.fill_diagonal(A, 1.0)
-    return {
-        "ours": lambda: nearest_correlation(A, eigenvalue_floor=0.0),
-        "Higham 2002": lambda: alternating_projections(A),
-        "limit": lambda: np.linalg.eigh(A),
-    }
-
-
-def alternating_projections(A: np.ndarray, tolerance: float = 1e-11) -> np.ndarray:
-    """Nearest correlation by Higham's projections with Dykstra's correction (2002)."""
-    Y, correction = A.copy(), np.zeros_like(A)
-    for _ in range(20_000):
-        R = Y - correction
-        values, vectors = np.linalg.eigh(R)
-        X = (vectors * np.maximum(values, 0.0)) @ vectors.T
-        correction = X - R
-        new = X.copy()
-        np.fill_diagonal(new, 1.0)
-        if np.linalg.norm(new - Y) <= tolerance * np.linalg.norm(new):
-            return new
-        Y = new
-    raise RuntimeError("alternating projections did not converge")
 
 
 def _normals(n: int) -> dict[str, Thunk]:
@@ -293,12 +263,7 @@ CASES = (
         },
         _ledoit_wolf,
     ),
-    Case(
-        "nearest correlation",
-        {"small": {"N": 12}, "N 100": {"N": 100}},
-        _nearest,
-        1e-6,
-    ),
+    *rolling_cases.CASES,
     Case("standard normals", {"small": {"n": 64}, "16384": {"n": 1 << 14}}, _normals,
          float("nan")),
     Case(

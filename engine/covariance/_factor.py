@@ -170,7 +170,7 @@ class FactorCovariance(Value):
         Parameters
         ----------
         assets : slice, (M,) int or (N,) bool array_like
-            Positions among the N, or a mask.
+            Positions among the N, each once, or a mask.
         """
         index = assets if isinstance(assets, slice) else np.asarray(assets)
         N = self.loadings.shape[0]
@@ -194,6 +194,16 @@ class FactorCovariance(Value):
                     received=int(index[(index < -N) | (index >= N)][0]),
                     expected=f"-{N} to {N - 1}",
                 )
+            if index.dtype.kind != "b":
+                index = index % N if N else index
+                once, counts = np.unique(index, return_counts=True)
+                if (counts > 1).any():
+                    # Two copies share their specific risk, which D cannot say.
+                    raise DataError(
+                        "an asset is selected twice",
+                        received=int(once[counts > 1][0]),
+                        fix="Give each position once.",
+                    )
         return FactorCovariance(
             self.loadings[index], self.factor_covariance, self.specific_variance[index]
         )

@@ -19,7 +19,7 @@ from engine.covariance._nearest_solvers import (
     alternating_projections,
     newton,
 )
-from engine.covariance._rolling_input import whole_number
+from engine.covariance._rolling_input import asset_labels, whole_number
 from engine.errors import DataError, InfeasibleError, UsageError
 
 _LARGEST = 1e8
@@ -200,7 +200,7 @@ def _symmetric(A: Any, labels: Any) -> np.ndarray:
 def _weights(weights: Any, N: int, labels: Any) -> np.ndarray:
     if weights is None:
         return np.ones(N)
-    own = getattr(weights, "index", None)
+    own = asset_labels(weights)
     if own is not None and labels is not None and list(own) != list(labels):
         raise DataError(
             "the weights carry other labels than the matrix",

@@ -67,6 +67,8 @@ def read_observations(
     ModelError
         Observations, or their variation, whose squares overflow or vanish.
     """
+    from engine.kernels.rolling import column_ranges
+
     assets = getattr(X, "columns", None)
     dates = None
     try:
@@ -100,14 +102,12 @@ def read_observations(
                 fix="Sort by date and keep one row a date.",
             )
     table = Observations(values, False, dates, assets)
-    # One pass over the memory for the usual case: a sum is finite only if all are.
-    with np.errstate(over="ignore", invalid="ignore"):
-        clean = bool(np.isfinite(values.sum()))
-    finite = None if clean else np.isfinite(values)
-    missing = finite is not None and not finite.all()
+    low = np.full(values.shape[1], np.inf)
+    high = np.full(values.shape[1], -np.inf)
+    missing = not column_ranges(values, low, high)
     if missing:
         _refuse_cells(table, allow_missing, fix)
-    _refuse_scales(table, missing, about_zero)
+    _refuse_scales(table, low, high, about_zero)
     return Observations(values, missing, dates, assets)
 
 
@@ -130,16 +130,14 @@ def _refuse_cells(table: Observations, allow_missing: bool, fix: str) -> None:
         )
 
 
-def _refuse_scales(table: Observations, missing: bool, about_zero: bool) -> None:
-    values = table.values
-    if missing:
-        high = np.fmax.reduce(values, axis=0)
-        low = np.fmin.reduce(values, axis=0)
-    else:
-        high, low = values.max(axis=0), values.min(axis=0)
-    largest = np.fmax(np.abs(high), np.abs(low))
+def _refuse_scales(
+    table: Observations, low: np.ndarray, high: np.ndarray, about_zero: bool
+) -> None:
+    low = np.where(low > high, 0.0, low)  # nothing but NaN in the column
+    high = np.maximum(high, low)
+    largest = np.maximum(np.abs(high), np.abs(low))
     if (largest > _SQUARABLE).any():
-        i = int(np.nanargmax(largest))
+        i = int(np.argmax(largest))
         raise ModelError(
             "the square of an observation overflows",
             asset=column_name(table.assets, i),
@@ -156,6 +154,14 @@ def _refuse_scales(table: Observations, missing: bool, about_zero: bool) -> None
             received=spread[i],
             fix="Rescale: returns are decimals.",
         )
+
+
+def asset_labels(weights: Any) -> Any:
+    """Asset labels of weights: columns of a DataFrame, index of a Series, or None."""
+    labels = getattr(weights, "columns", None)
+    if labels is None and hasattr(weights, "to_numpy"):  # a list has an index as well
+        labels = weights.index
+    return labels
 
 
 def whole_number(value: Any, name: str, *, least: int, most: int | None = None) -> int:

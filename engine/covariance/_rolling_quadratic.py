@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.covariance._rolling_input import Observations
+from engine.covariance._rolling_input import Observations, asset_labels
 from engine.covariance._rolling_windows import Windows, plan
 from engine.errors import DataError, ModelError
 from engine.parallel import thread_limits
@@ -74,7 +74,7 @@ def rolling_quadratic(
 
 
 def _weights(weights: Any, table: Observations, windows: Windows) -> np.ndarray:
-    labels = getattr(weights, "columns", getattr(weights, "index", None))
+    labels = asset_labels(weights)
     if (
         labels is not None
         and table.assets is not None
@@ -84,6 +84,15 @@ def _weights(weights: Any, table: Observations, windows: Windows) -> np.ndarray:
             "the weights carry other labels than the observations",
             fix="Reorder them to the columns of X.",
         )
+    dates = table.labels(windows.rows())
+    if hasattr(weights, "columns") and dates is not None:
+        if list(weights.index) != list(dates):
+            raise DataError(
+                "the weights carry other dates than the windows",
+                received=f"{len(weights)} dates from {weights.index[0]}",
+                expected=f"{len(dates)} dates from {dates[0]}",
+                fix="Give one row for each date at which a window ends.",
+            )
     try:
         w = np.asarray(weights, dtype=np.float64)
     except (TypeError, ValueError) as error:

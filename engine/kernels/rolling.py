@@ -48,18 +48,24 @@ def plan_restarts(X, window, step, centred, longest, tolerance, work, starts):
             for t in range(end - step + 1, end + 1):
                 new = X[t]
                 old = X[t - window]
+                # Three loops: one over all these arrays would not be vectorised.
+                for i in range(N):
+                    has_x = 1.0 if new[i] == new[i] else 0.0
+                    has_y = 1.0 if old[i] == old[i] else 0.0
+                    count[i] += has_x - has_y
                 for i in range(N):
                     x = new[i] - reference[i]
                     y = old[i] - reference[i]
-                    has_x = 1.0 if x == x else 0.0
-                    has_y = 1.0 if y == y else 0.0
                     x = x if x == x else 0.0
                     y = y if y == y else 0.0
-                    change = x * x + y * y
-                    count[i] += has_x - has_y
                     total[i] += x - y
                     square[i] += (x - y) * (x + y)
-                    error[i] += unit * (change + abs(square[i]))
+                for i in range(N):
+                    x = new[i] - reference[i]
+                    y = old[i] - reference[i]
+                    x = x if x == x else 0.0
+                    y = y if y == y else 0.0
+                    error[i] += unit * (x * x + y * y + abs(square[i]))
             broken = 0
             for i in range(N):
                 n = max(count[i], 1.0)
@@ -73,6 +79,25 @@ def plan_restarts(X, window, step, centred, longest, tolerance, work, starts):
             found += 1
             fresh_moments(X[end - window + 1 : end + 1], centred, work)
     return found
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def column_ranges(X, low, high):
+    """Fill low, high (N,) with what is not NaN; return whether all of X is finite.
+
+    low and high start at plus and minus infinity. One pass over X (T, N).
+    """
+    T, N = X.shape
+    doubt = 0
+    for t in range(T):
+        row = X[t]
+        for i in range(N):
+            low[i] = row[i] if row[i] < low[i] else low[i]
+        for i in range(N):
+            high[i] = row[i] if row[i] > high[i] else high[i]
+        for i in range(N):
+            doubt += row[i] - row[i] != 0.0
+    return doubt == 0
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

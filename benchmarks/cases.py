@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchmarks import montecarlo_cases, portfolio_cases
 from benchmarks.case import Case, Thunk, returns
-from benchmarks.montecarlo_cases import CASES as MONTE_CARLO
-from benchmarks.portfolio_cases import CASES as PORTFOLIO
 
 
 def _sample(T: int, N: int) -> dict[str, Thunk]:
@@ -131,6 +130,6 @@ CASES = (
         _nearest,
         1e-6,
     ),
-    *MONTE_CARLO,
-    *PORTFOLIO,
+    *montecarlo_cases.CASES,
+    *portfolio_cases.CASES,
 )

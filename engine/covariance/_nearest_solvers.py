@@ -63,7 +63,9 @@ def newton(target: Target, tolerance: float) -> np.ndarray:
     gradient ``A((C + A*(y))_+) - b``; a Newton system is solved by preconditioned
     conjugate gradients, in single precision as long as few digits are asked of it.
     The start is the best multiple of the identity, which the eigenvalues of C alone
-    give, and saves about two eigendecompositions of eight.
+    give and which usually saves an eigendecomposition; unless it leaves under a third
+    of the positive eigenvalues, as where C is far larger than a correlation: they are
+    what the first steps steer by.
 
     Returns Z with the diagonal exact; the rest of A(Z) = b to ``tolerance`` sqrt(N).
     """
@@ -71,8 +73,9 @@ def newton(target: Target, tolerance: float) -> np.ndarray:
     lam, P = np.linalg.eigh(C)
     y = np.zeros(b.size)
     shift = _best_shift(lam, float(target.diagonal.sum()))
-    y[:N] = shift
-    lam = lam + shift
+    if 3 * np.count_nonzero(lam + shift > 0) >= np.count_nonzero(lam > 0):
+        y[:N] = shift
+        lam = lam + shift
     theta = _dual(lam, b, y)
     size = np.inf
     for step in range(200):
@@ -176,9 +179,13 @@ def _newton_step(
     The bound on the residual is loose, so float32 products serve; where rounding
     spoils them the system is solved again in double.
     """
+    # Many given entries leave the Jacobian nearly singular far from the answer; what is
+    # added vanishes with the gradient, so convergence stays quadratic.
+    ridge = min(0.1, 0.01 * float(np.linalg.norm(rhs))) if target.pairs.size else 0.0
+    ridge = max(ridge, 1e-12)
     for dtype in (np.float32, np.float64):
         jacobian, diagonal = _jacobian(target, lam, P, dtype)
-        d, solved = _conjugate_gradients(jacobian, diagonal, rhs, share)
+        d, solved = _conjugate_gradients(jacobian, diagonal + ridge, rhs, share, ridge)
         if solved:
             break
     return d
@@ -238,7 +245,9 @@ def _conjugate_gradients(
     diagonal: np.ndarray,
     rhs: np.ndarray,
     share: float,
+    ridge: float,
 ) -> tuple[np.ndarray, bool]:
+    """Solve ``(V + ridge I) d = rhs``, V by its action; say whether it was solved."""
     d = np.zeros_like(rhs)
     r = rhs.copy()
     z = r / diagonal
@@ -246,7 +255,7 @@ def _conjugate_gradients(
     rz = float(r @ z)
     stop = share * float(np.linalg.norm(rhs))
     for _ in range(200):
-        Aq = apply(q) + 1e-12 * q
+        Aq = apply(q) + ridge * q
         curvature = float(q @ Aq)
         if not curvature > 0:
             return d, False
@@ -276,7 +285,7 @@ def alternating_projections(
     Y, correction = target.C.copy(), np.zeros_like(target.C)
     history: list[tuple[np.ndarray, np.ndarray]] = []
     gap = np.inf
-    for _ in range(20_000):
+    for step in range(20_000):
         lam, P = np.linalg.eigh(Y - correction)
         root = P[:, lam > 0] * np.sqrt(lam[lam > 0])
         X = root @ root.T
@@ -288,9 +297,9 @@ def alternating_projections(
         if change <= tolerance * size:
             if gap <= 1e2 * tolerance * size:
                 return _with_diagonal(X, target.diagonal)
-            if target.pairs.size and gap > 1e-6 * size:
-                # The two sets do not meet: the correction grows along a certificate.
-                _refuse_infeasible(target, target.entries(-correction), required)
+        if target.pairs.size and step % 50 == 49:
+            # Where the two sets do not meet, their gap becomes a certificate.
+            _refuse_infeasible(target, target.entries(new - X), required)
         state = np.concatenate([Y.ravel(), correction.ravel()])
         image = np.concatenate([new.ravel(), new_correction.ravel()])
         if memory:

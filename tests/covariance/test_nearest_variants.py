@@ -127,6 +127,64 @@ def test_newton_takes_few_eigendecompositions(seed, monkeypatch):
     assert len(calls) <= 7
 
 
+def count_steps(monkeypatch):
+    calls = []
+    eigh = np.linalg.eigh
+    monkeypatch.setattr(
+        solvers.np.linalg, "eigh", lambda M: (calls.append(1), eigh(M))[1]
+    )
+    return calls
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_covariance_of_low_rank_does_not_mislead_the_start(seed, monkeypatch):
+    """Its best multiple of the identity leaves two positive eigenvalues of many."""
+    B = np.random.default_rng(seed).standard_normal((40, 2))
+    A = B @ B.T + 1e-8 * noisy(40, seed)
+    calls = count_steps(monkeypatch)
+    nearest_correlation(A, eigenvalue_floor=0.0)
+    assert len(calls) <= 14
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_most_entries_fixed(seed, monkeypatch):
+    """A nearly singular Jacobian: without the ridge the steps go into hundreds."""
+    rng = np.random.default_rng(seed)
+    N = 30
+    A = np.corrcoef(rng.standard_normal((N, 3 * N)))
+    A = 0.5 * (A + A.T)  # NumPy's is symmetric to rounding only
+    held = np.triu(rng.random((N, N)) < 0.8, 1)
+    held = held | held.T
+    E = np.triu(rng.standard_normal((N, N)), 1)
+    A = np.where(held | np.eye(N, dtype=bool), A, A + E + E.T)
+    calls = count_steps(monkeypatch)
+    X = nearest_correlation(A, fixed=held)
+    assert len(calls) <= 25
+    np.testing.assert_array_equal(X[held], A[held])
+    assert np.linalg.eigvalsh(X)[0] > 0
+
+
+def test_both_methods_refuse_the_same_fixed_sets():
+    verdicts = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        U = np.triu(rng.uniform(-0.95, 0.95, (8, 8)), 1)
+        held = np.triu(rng.random((8, 8)) < 0.6, 1)
+        both = []
+        for method in ("newton", "alternating_projections"):
+            try:
+                nearest_correlation(
+                    np.eye(8) + U + U.T, fixed=held | held.T, method=method
+                )
+                both.append("feasible")
+            except InfeasibleError as error:
+                assert error.conflict
+                both.append("infeasible")
+        assert both[0] == both[1]
+        verdicts.append(both[0])
+    assert set(verdicts) == {"feasible", "infeasible"}
+
+
 def test_the_floor_is_a_constraint_not_a_repair():
     """No matrix above the floor is nearer, though raising eigenvalues gives another."""
     A = noisy(9, 4)

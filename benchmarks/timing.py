@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,6 +20,7 @@ READING = 1e-3
 """Seconds a reading lasts at least: the clock's own cost is then below 1e-4 of it."""
 
 
+@runtime_checkable
 class Candidate(Protocol):
     """What can be asked once for its answer and timed many times."""
 
@@ -87,7 +88,7 @@ class Remote:
 
 def as_candidate(made: Candidate | Thunk) -> Candidate:
     """Plain functions are candidates of this process."""
-    return made if hasattr(made, "run") else Local(made)  # type: ignore
+    return made if isinstance(made, Candidate) else Local(made)
 
 
 def interleaved(

@@ -73,15 +73,7 @@ def ewma(
     ModelError
         The t update needs more days than ``max(2 N, 60)``, and columns that move.
     """
-    if decay is not None and half_life is not None:
-        raise UsageError("give decay or half_life, not both")
-    if half_life is not None:
-        if not half_life > 0:
-            raise UsageError("half_life must be positive", received=half_life)
-        decay = 0.5 ** (1.0 / half_life)
-    decay = 0.94 if decay is None else decay
-    if not 0.0 < decay < 1.0:
-        raise UsageError("decay must lie in (0, 1)", received=decay)
+    decay = decay_rate(decay, half_life)
     if update not in ("plain", "student_t"):
         raise UsageError(
             "unknown update", received=repr(update), expected="plain or student_t"
@@ -102,6 +94,20 @@ def ewma(
     if recent < T and not _invisible(values[: T - recent], decay, recent, S):
         S = _weighted(values, decay, T)
     return labelled(S, labels)
+
+
+def decay_rate(decay: float | None, half_life: float | None) -> float:
+    """Return the decay of either option, checked; 0.94 without any."""
+    if decay is not None and half_life is not None:
+        raise UsageError("give decay or half_life, not both")
+    if half_life is not None:
+        if not half_life > 0:
+            raise UsageError("half_life must be positive", received=half_life)
+        decay = 0.5 ** (1.0 / half_life)
+    decay = 0.94 if decay is None else float(decay)
+    if not 0.0 < decay < 1.0:
+        raise UsageError("decay must lie in (0, 1)", received=decay)
+    return decay
 
 
 def _weighted(values: Matrix, decay: float, recent: int) -> Matrix:

@@ -7,6 +7,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from engine.covariance._ewma import decay_rate
 from engine.covariance._rolling_input import (
     aligned_matrix,
     read_observations,
@@ -151,20 +152,6 @@ def ewma_path(
             decay_kernel(S, keep, vectors, t, t + 1)
             results.append(callback(t, view))
     return RollingResults(rows, tuple(results), complete, dates=dates)
-
-
-def decay_rate(decay: float | None, half_life: float | None) -> float:
-    """Return the decay of either option, checked; 0.94 without any."""
-    if decay is not None and half_life is not None:
-        raise UsageError("give decay or half_life, not both")
-    if half_life is not None:
-        if not half_life > 0:
-            raise UsageError("half_life must be positive", received=half_life)
-        decay = 0.5 ** (1.0 / half_life)
-    decay = 0.94 if decay is None else float(decay)
-    if not 0.0 < decay < 1.0:
-        raise UsageError("decay must lie in (0, 1)", received=decay)
-    return decay
 
 
 def _recursion(

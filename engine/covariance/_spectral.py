@@ -47,10 +47,10 @@ def nonlinear_shrinkage(
         Returns per period, decimals; no NaN. N may exceed T.
     method : {"quadratic_inverse", "analytical"}
         Quadratic-inverse shrinkage (Ledoit, Wolf 2022, "Quadratic shrinkage for large
-        covariance matrices", Bernoulli 28, eq. 4.4-4.6), optimal under the inverse
+        covariance matrices", Bernoulli 28), optimal under the inverse
         Stein loss, and the default: no kernel support to choose. Analytical (2020,
         "Analytical nonlinear shrinkage of large-dimensional covariance matrices",
-        Annals of Statistics 48, eq. 4.7-4.9 and C.3): Epanechnikov kernel of bandwidth
+        Annals of Statistics 48): Epanechnikov kernel of bandwidth
         ``n^(-1/3)``, optimal under the Frobenius and minimum-variance losses.
     assume_centered : bool, default False
         Take the mean to be zero: ``n = T``. Otherwise ``n = T - 1``.
@@ -93,7 +93,7 @@ def rie(X: Any, *, assume_centered: bool = False, debias_small: bool = False) ->
 
     On the correlation matrix, with ``q = N / n`` and ``z_k = l_k - i N^(-1/2)``:
     ``xi_k = l_k / |1 - q + q z_k s(z_k)|^2``, ``s(z) = (1/N) sum_{j != k} 1/(z - l_j)``
-    (2017, "Cleaning large correlation matrices", Physics Reports 666, section 8.1),
+    (2017, "Cleaning large correlation matrices", Physics Reports 666),
     rescaled so that the trace is kept; sample volatilities are put back.
 
     Parameters
@@ -104,7 +104,7 @@ def rie(X: Any, *, assume_centered: bool = False, debias_small: bool = False) ->
         ``n = T`` and no demeaning; otherwise ``n = T - 1``.
     debias_small : bool, default False
         For N of a few hundred the imaginary part ``N^(-1/2)`` biases the smallest
-        eigenvalues downwards. The correction of section 8.2 there (also Bun, Bouchaud,
+        eigenvalues downwards. The correction given there (also Bun, Bouchaud,
         Potters 2016, "Cleaning correlation matrices", Risk) multiplies ``xi_k`` by
         ``max(1, G_k)``, right in the limit for a multiple of the identity:
         ``G_k = s2 |1 - q + q z_k g(z_k)|^2 / l_k``, ``s2 = l_1 / (1 - sqrt q)^2``,
@@ -168,8 +168,8 @@ def denoised(
         Returns per period, decimals; no NaN.
     method : {"constant", "targeted"}
         Noise eigenvalues become their mean (Lopez de Prado 2020, *Machine Learning for
-        Asset Managers*, section 2.5.1); or their matrix is shrunk by ``alpha`` towards
-        its diagonal (2.5.2).
+        Asset Managers*); or their matrix is shrunk by ``alpha`` towards
+        its diagonal (there too).
     alpha : float in [0, 1], default 0
         For ``targeted``: the part of the off-diagonal noise that is kept.
     detone : int, default 0

@@ -2,14 +2,13 @@
 
 Margins: the empirical distribution between two thresholds, a generalised Pareto law
 beyond each (McNeil and Frey 2000), by maximum likelihood. Dependence: the copula of a
-multivariate t (McNeil, Frey and Embrechts 2005, section 5.5), its correlation from
+multivariate t (McNeil, Frey and Embrechts 2005), its correlation from
 Kendall's tau, its degrees of freedom by pseudo-likelihood.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +17,8 @@ from engine.covariance import nearest_correlation
 from engine.data.panel import PricePanel
 from engine.data.view import MarketView
 from engine.errors import ModelError, UsageError
-from engine.montecarlo._common import check_counts, generate
-from engine.montecarlo._historical import _walk_options, history_of
+from engine.montecarlo._common import check_counts
+from engine.montecarlo._historical import draw_from, history_of
 from engine.montecarlo._laws import root_of
 from engine.parallel import BLOCK_SIZE, BlockStream, Executor
 from engine.scenarios import ScenarioSet
@@ -78,29 +77,27 @@ def copula(
         raise UsageError("the share of each tail lies in (0, 0.5)", received=tail)
     if dof is not None and not 2.0 < dof < np.inf:
         raise UsageError("degrees of freedom must exceed 2 and be finite", received=dof)
-    X, model, centred = history_of(
+    history = history_of(
         market, frequency=frequency, window=window, mean=mean, tickers=tickers
     )
-    margins = [_margin(X[:, i], tail, model.assets[i]) for i in range(X.shape[1])]
+    X = history.X
+    margins = [
+        _margin(X[:, i], tail, history.model.assets[i]) for i in range(X.shape[1])
+    ]
     R = _tau_correlation(X)
     nu = _copula_dof(X, R) if dof is None else float(dof)
-    work = partial(
+    return draw_from(
         _draw_copula,
-        margins=margins,
-        root=root_of(R),
-        dof=nu,
-        **_walk_options(model, n_scenarios, horizon, seed, paths),
-    )
-    return generate(
-        work,
-        model,
+        history,
         n_scenarios,
-        sessions=horizon,
-        centred=centred,
+        horizon=horizon,
         seed=seed,
         n_jobs=n_jobs,
         executor=executor,
         paths=paths,
+        margins=margins,
+        root=root_of(R),
+        dof=nu,
         distribution=f"t copula (dof {nu:.2f}, Pareto tails beyond {tail:.0%})",
     )
 

@@ -21,7 +21,6 @@ from engine.model import ReturnModel, fit
 from engine.montecarlo._common import (
     cash_growth,
     check_counts,
-    check_memory,
     generate,
     periods_of,
 )
@@ -144,29 +143,25 @@ def bootstrap(
             received=repr(method),
             expected="stationary or circular",
         )
-    X, model, centred = history_of(
+    history = history_of(
         market, frequency=frequency, window=window, mean=mean, tickers=tickers
     )
+    X = history.X
     length = _block_length(X, method) if block is None else _given_block(block, X)
     if method == "circular":
         length = float(max(1, round(length)))
-    work = partial(
+    return draw_from(
         _resample,
-        X=X,
-        block=length,
-        stationary=method == "stationary",
-        **_walk_options(model, n_scenarios, horizon, seed, paths),
-    )
-    return generate(
-        work,
-        model,
+        history,
         n_scenarios,
-        sessions=horizon,
-        centred=centred,
+        horizon=horizon,
         seed=seed,
         n_jobs=n_jobs,
         executor=executor,
         paths=paths,
+        X=X,
+        block=length,
+        stationary=method == "stationary",
         distribution=f"{method} bootstrap (block {length:.1f} of {len(X)} returns)",
     )
 
@@ -227,7 +222,7 @@ def filtered_historical(
         )
     if not 0.0 < decay < 1.0:
         raise UsageError("decay lies in (0, 1)", received=decay)
-    X, model, centred = history_of(
+    history = history_of(
         market,
         frequency=frequency,
         window=window,
@@ -235,27 +230,23 @@ def filtered_historical(
         tickers=tickers,
         fewest=250 if volatility == "garch" else FEWEST_ROWS,
     )
+    X = history.X
     mu = X.mean(axis=0)
     if volatility == "garch":
-        state = _garch(X - mu, model.assets)
+        state = _garch(X - mu, history.model.assets)
     else:
         state = _ewma(X - mu, decay)
-    work = partial(
+    return draw_from(
         _filter,
-        state=state,
-        mean=mu,
-        **_walk_options(model, n_scenarios, horizon, seed, paths),
-    )
-    return generate(
-        work,
-        model,
+        history,
         n_scenarios,
-        sessions=horizon,
-        centred=centred,
+        horizon=horizon,
         seed=seed,
         n_jobs=n_jobs,
         executor=executor,
         paths=paths,
+        state=state,
+        mean=mu,
         distribution=f"filtered historical ({volatility}, {len(X)} returns)",
     )
 
@@ -270,15 +261,35 @@ class Filter(NamedTuple):
     beta: np.ndarray
 
 
-def _walk_options(model, n_scenarios, horizon, seed, paths) -> dict[str, Any]:
+def draw_from(
+    fill: Any,
+    history: History,
+    n_scenarios: int,
+    *,
+    horizon: int,
+    seed: int,
+    n_jobs: int,
+    executor: Executor | None,
+    paths: bool,
+    distribution: str,
+    **state: Any,
+) -> ScenarioSet:
+    """Scenarios from a block function and what it has learnt from a history."""
+    model = history.model
     periods = periods_of(model, horizon)
-    steps = periods if paths else 1
-    check_memory(n_scenarios, len(model.assets), steps, paths=paths)
-    return {
-        "periods": periods,
-        "cash": cash_growth(model, periods, paths=paths),
-        "seed": seed,
-    }
+    cash = cash_growth(model, periods, paths=paths)
+    return generate(
+        partial(fill, periods=periods, cash=cash, seed=seed, **state),
+        model,
+        n_scenarios,
+        sessions=horizon,
+        centred=history.centred,
+        seed=seed,
+        n_jobs=n_jobs,
+        executor=executor,
+        paths=paths,
+        distribution=distribution,
+    )
 
 
 def _resample(item, out, minus, *, X, block, stationary, periods, cash, seed):

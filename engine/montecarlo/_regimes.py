@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,8 @@ import numpy as np
 from engine.data.panel import PricePanel
 from engine.data.view import MarketView
 from engine.errors import ModelError, UsageError
-from engine.montecarlo._common import check_counts, generate
-from engine.montecarlo._historical import _walk_options, history_of
+from engine.montecarlo._common import check_counts
+from engine.montecarlo._historical import draw_from, history_of
 from engine.montecarlo._laws import root_of
 from engine.parallel import BLOCK_SIZE, BlockStream, Executor
 from engine.scenarios import ScenarioSet
@@ -70,7 +69,7 @@ def regime_switching(
             received=repr(index),
             expected="equal_weight or principal_component",
         )
-    X, model, centred = history_of(
+    history = history_of(
         market,
         frequency=frequency,
         window=window,
@@ -78,6 +77,7 @@ def regime_switching(
         tickers=tickers,
         fewest=250,
     )
+    X = history.X
     mu = X.mean(axis=0)
     E = X - mu
     if index == "equal_weight":
@@ -94,24 +94,19 @@ def regime_switching(
             fix="Lengthen the window, or use engine.filtered_historical.",
         )
     roots = [root_of((E.T * smoothed[:, k]) @ E / mass[k]) for k in (0, 1)]
-    work = partial(
+    return draw_from(
         _switch,
-        roots=np.stack(roots),
-        transition=transition,
-        first=now @ transition,
-        mean=mu,
-        **_walk_options(model, n_scenarios, horizon, seed, paths),
-    )
-    return generate(
-        work,
-        model,
+        history,
         n_scenarios,
-        sessions=horizon,
-        centred=centred,
+        horizon=horizon,
         seed=seed,
         n_jobs=n_jobs,
         executor=executor,
         paths=paths,
+        roots=np.stack(roots),
+        transition=transition,
+        first=now @ transition,
+        mean=mu,
         distribution=(
             f"regime switching (stress {now[1]:.0%} today, stays with "
             f"{transition[1, 1]:.1%})"

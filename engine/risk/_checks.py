@@ -82,7 +82,7 @@ def christoffersen_independence(exceptions: Any) -> TestResult:
     """Whether an exception makes the next day's likelier: chi-square, one degree.
 
     First-order Markov against independence, from the T - 1 transitions
-    (Christoffersen 1998, eq. 8 to 10).
+    (Christoffersen 1998).
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def christoffersen(exceptions: Any, *, level: float = 0.99) -> TestResult:
     """Conditional coverage: number and clustering together, chi-square, two degrees.
 
     Both parts use the same T - 1 days, the first being given, so that their sum is
-    the likelihood ratio of the joint hypothesis (Christoffersen 1998, eq. 11).
+    the likelihood ratio of the joint hypothesis (Christoffersen 1998).
     """
     from scipy.stats import chi2
 
@@ -125,7 +125,7 @@ def christoffersen(exceptions: Any, *, level: float = 0.99) -> TestResult:
 def traffic_light(exceptions: int) -> Zone:
     """Basel zone of the exceptions in 250 days at 99%, and its add-on.
 
-    Green to 4, yellow 5 to 9, red from 10 (Basel Committee 1996, table 2).
+    Green to 4, yellow 5 to 9, red from 10 (Basel Committee 1996).
     """
     x = _count(exceptions, "exceptions", least=0, most=250)
     if x < 5:
@@ -136,7 +136,7 @@ def traffic_light(exceptions: int) -> Zone:
 def desk_test(exceptions: int, *, level: float = 0.99) -> bool:
     """Whether a desk keeps its model: at most 12 at 99%, 30 at 97.5%, in 12 months.
 
-    Basel Committee 2019, MAR32.18.
+    Basel Committee 2019.
     """
     if level not in _DESK:
         raise UsageError(
@@ -224,7 +224,7 @@ def fissler_ziegel(losses: Any, var: Any, es: Any, *, level: float = 0.975) -> A
 
     The one whose differences do not depend on the unit: with losses positive,
     ``1{L > v} (L - v) / ((1 - level) e) + v / e + ln e - 1`` (FZ0 of Patton, Ziegel
-    and Chen 2019, eq. 6, with v and e negated).
+    and Chen 2019, with v and e negated).
     """
     a = check_level(level)
     L, v, e = _forecasts(losses, var, es)

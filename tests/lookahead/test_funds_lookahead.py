@@ -1,6 +1,6 @@
 """Funds in a walk-forward: weights of each date are those that were known then."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -63,11 +63,14 @@ def test_a_proposal_calls_a_fund_a_fund(panel):
     assert reasons["acc0"].startswith("accelerator: loses ")
 
 
+@dataclass(frozen=True)
 class Clairvoyant(ShockAware):
     """Reads a document before its date."""
 
+    documents: tuple = ()
+
     def estimate(self, view: MarketView):
-        rows = pd.DataFrame(list(self.name), columns=list(ROWS.columns))  # type: ignore
+        rows = pd.DataFrame(list(self.documents), columns=list(ROWS.columns))
         early = rows.assign(known_from="2024-01-02")
         return fit(view, tickers=NAMES, window=120, look_through=early)
 
@@ -80,7 +83,7 @@ def test_a_document_read_before_its_date_is_caught(panel):
             tickers=NAMES,
             upper=0.6,
             window=120,
-            name=market.universe.look_through,  # type: ignore[arg-type]
+            documents=market.universe.look_through,
         )
 
     with pytest.raises(LookAheadError, match="when the future is changed"):

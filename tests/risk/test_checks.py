@@ -1,4 +1,4 @@
-"""Tests of forecasts against published tables and slow references."""
+"""Tests of forecasts against regulatory tables and slow references."""
 
 import itertools
 
@@ -22,8 +22,7 @@ from engine.risk import (
 
 @pytest.mark.parametrize(
     ("level", "days", "low", "high"),
-    [  # Kupiec 1995, non-rejection regions at 5%, as reprinted in Jorion
-        # Printed as "N < 7", the upper end alone; none at all has LR 5.13 > 3.84.
+    [  # non-rejection regions at 5%, beside the binomial likelihood itself below
         (0.99, 255, 1, 6),
         (0.99, 510, 2, 10),
         (0.99, 1000, 5, 16),
@@ -35,7 +34,11 @@ from engine.risk import (
         (0.95, 1000, 38, 64),
     ],
 )
-def test_kupiec_published_regions(level, days, low, high):
+def test_kupiec_regions(level, days, low, high):
+    p, bound = 1 - level, stats.chi2.ppf(0.95, 1)
+    x = np.arange(1, days)
+    ratio = stats.binom.logpmf(x, days, x / days) - stats.binom.logpmf(x, days, p)
+    assert x[2 * ratio < bound].tolist() == list(range(low, high + 1))
     kept = [x for x in range(days) if kupiec(x, days, level=level).p_value > 0.05]
     assert kept == list(range(low, high + 1))
 

@@ -84,7 +84,7 @@ def _monte_carlo(
 
 
 def _tail(S: int) -> dict[str, Thunk]:
-    from engine.risk import expected_shortfall, value_at_risk
+    from engine.risk import tail
 
     losses = np.random.default_rng(2).standard_t(4, size=S)
     k = S - int(0.05 * S)
@@ -93,12 +93,12 @@ def _tail(S: int) -> dict[str, Thunk]:
         part = np.partition(losses, k - 1)
         return np.array([part[k - 1], part[k:].mean()])
 
-    def ours():
-        return np.array(
-            [value_at_risk(losses, level=0.95), expected_shortfall(losses, level=0.95)]
-        )
-
-    return {"ours": ours, "np.partition": numpy_partition}
+    p = np.full(S, 1.0 / S)
+    return {
+        "ours": lambda: np.array(tail(losses, level=0.95)),
+        "ours, weighted": lambda: np.array(tail(losses, level=0.95, p=p)),
+        "np.partition": numpy_partition,
+    }
 
 
 CASES = (

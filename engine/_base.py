@@ -16,6 +16,8 @@ import numpy as np
 
 from engine.errors import DataError
 
+_PIECE = 65_536
+
 
 def frozen_array(
     values: Any,
@@ -60,7 +62,7 @@ def frozen_array(
         raise DataError(
             f"{name} has the wrong shape", received=array.shape, expected=shape
         )
-    if finite and array.dtype.kind == "f" and not np.isfinite(array).all():
+    if finite and array.dtype.kind == "f" and not _all_finite(array):
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
         raise DataError(
             f"{name} holds a non-finite number",
@@ -70,6 +72,15 @@ def frozen_array(
         array = array.copy() if array is values or _shares(array, values) else array
         array.setflags(write=False)
     return array
+
+
+def _all_finite(array: np.ndarray) -> bool:
+    """Whether every entry is finite, looked at in pieces that stay in the cache."""
+    flat = array.reshape(-1)
+    return all(
+        bool(np.isfinite(flat[i : i + _PIECE]).all())
+        for i in range(0, flat.size, _PIECE)
+    )
 
 
 def _shares(array: np.ndarray, values: Any) -> bool:

@@ -73,7 +73,7 @@ class ScenarioSet(Value):
                 received=f"shape {returns.shape}",
                 expected=f"(S, {n})",
             )
-        if (returns <= -1.0).any():
+        if returns.size and returns.min() <= -1.0:
             s, i = (int(v) for v in np.argwhere(returns <= -1.0)[0])
             raise ModelError(
                 "a scenario loses all or more of an asset",

@@ -57,6 +57,21 @@ def exponentials(x, out):
         out[i] = _exp(x[i])
 
 
+@njit(inline="always", error_model="numpy")
+def _put(total, simple, minus, out, sums):
+    """Growth of log returns ``total``, or of simple ones: out and sums (N,)."""
+    if simple:
+        for i in range(total.size):
+            g = 1.0 + total[i]
+            sums[i] += g
+            out[i] = g - minus
+    else:
+        for i in range(total.size):
+            g = _exp(total[i])
+            sums[i] += g
+            out[i] = g - minus
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def grow(y, z, specific, first, mean, scale, cash, simple, minus, out, sums):
     """Growth from normal draws: fill out (n, H, N + 1) and sums (H, N + 1).
@@ -65,33 +80,28 @@ def grow(y, z, specific, first, mean, scale, cash, simple, minus, out, sums):
     specific (N,) are added where specific is not empty; mean (N,) per step; scale
     (n, H) standard deviation of the step; cash (H,) growth of the last column. Sums
     are of growth itself. ``simple``: growth is one plus the draw, for one step.
+
+    Rows are taken as slices, because over three-dimensional arrays that might overlap
+    the compiler does not vectorise.
     """
     n, H = out.shape[0], out.shape[1]
     N = mean.size
     total = np.empty(N)
     factor = specific.size > 0
     for s in range(n):
+        total[:] = 0.0
         for t in range(H):
             row = s * H + t
             c = scale[s, t]
+            common = y[row]
             if factor:
+                own = z[row, first : first + N]
                 for i in range(N):
-                    x = mean[i] + c * (y[row, i] + specific[i] * z[row, first + i])
-                    total[i] = x if t == 0 else total[i] + x
+                    total[i] += mean[i] + c * (common[i] + specific[i] * own[i])
             else:
                 for i in range(N):
-                    x = mean[i] + c * y[row, i]
-                    total[i] = x if t == 0 else total[i] + x
-            if simple:
-                for i in range(N):
-                    g = 1.0 + total[i]
-                    sums[t, i] += g
-                    out[s, t, i] = g - minus
-            else:
-                for i in range(N):
-                    g = _exp(total[i])
-                    sums[t, i] += g
-                    out[s, t, i] = g - minus
+                    total[i] += mean[i] + c * common[i]
+            _put(total, simple, minus, out[s, t, :N], sums[t, :N])
             sums[t, N] += cash[t]
             out[s, t, N] = cash[t] - minus
 
@@ -109,14 +119,12 @@ def compound(logs, steps, cash, minus, out, sums):
     for s in range(n):
         total[:] = 0.0
         for t in range(steps):
+            step = logs[s, t]
             for i in range(N):
-                total[i] += logs[s, t, i]
+                total[i] += step[i]
             at = t if H > 1 else 0
             if H > 1 or t == steps - 1:
-                for i in range(N):
-                    g = _exp(total[i])
-                    sums[at, i] += g
-                    out[s, at, i] = g - minus
+                _put(total, False, minus, out[s, at, :N], sums[at, :N])
                 sums[at, N] += cash[at]
                 out[s, at, N] = cash[at] - minus
 
@@ -127,8 +135,9 @@ def centre(out, ratio):
     n, H, M = out.shape
     for s in range(n):
         for t in range(H):
+            row, by = out[s, t], ratio[t]
             for i in range(M):
-                out[s, t, i] = out[s, t, i] * ratio[t, i] - 1.0
+                row[i] = row[i] * by[i] - 1.0
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -254,11 +263,13 @@ def products(z, scale, mean, deviation, out):
     for s in range(n):
         out[s] = 1.0
     for t in range(H):
+        draw = z[t]
         if mixed:
+            by = scale[t]
             for s in range(n):
-                out[s] *= 1.0 + mean + deviation * scale[t, s] * z[t, s]
+                out[s] *= 1.0 + mean + deviation * by[s] * draw[s]
         else:
             for s in range(n):
-                out[s] *= 1.0 + mean + deviation * z[t, s]
+                out[s] *= 1.0 + mean + deviation * draw[s]
     for s in range(n):
         out[s] = 1.0 - out[s]

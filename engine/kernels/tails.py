@@ -1,105 +1,87 @@
 """Selection of the tail of a loss vector without sorting it.
 
-One pass over the losses, given a bracket ``[low, high]`` that holds the quantile:
-what lies above is summed, what lies inside is copied out, what lies below is counted.
-The caller picks the bracket from a small sample and checks afterwards that it held;
-the answer never depends on the sample, only the time does.
+One pass over the losses copies out those at or above a bound that lies under the
+quantile, a few per cent of them; the caller selects among those. The caller picks the
+bound from a small sample and checks afterwards that it held; the answer never depends
+on the sample, only the time does. The copy writes every loss and moves on only past
+the wanted ones: no branch to mispredict.
 """
+
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
+from engine.kernels.random import _as_bits
+
+_U = np.uint64
+_INFINITE = _U(0x7FF0000000000000)  # exponent bits of NaN and the infinities
+
 BLOCK = 4096
-"""Losses per partial sum: rounding grows with the block, not with the sample."""
+"""Losses between looks at the room left, and per partial sum: both fit the cache."""
+
+FULL = -1
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def scan(losses, low, high, inside, out):
-    """Split equally likely losses at a bracket.
+def collect(losses, low, kept):
+    """Copy losses (S,) at or above ``low`` to ``kept``; return (number, number bad).
 
-    ``losses`` (S,), ``inside`` (S,) receives those in [low, high]. ``out`` (5,):
-    number inside, number below, number above, sum above, number not finite.
+    Bad is not finite. The number is `FULL` where fewer than `BLOCK` places of
+    ``kept`` were left before a block.
     """
-    n = losses.shape[0]
-    kept = 0
-    above = 0
+    n = 0
     bad = 0
-    total = 0.0
-    for start in range(0, n, BLOCK):
-        part = 0.0
-        for i in range(start, min(n, start + BLOCK)):
-            x = losses[i]
-            if x >= low:
-                if x > high:
-                    above += 1
-                    part += x
-                    if x == np.inf:
-                        bad += 1
-                else:
-                    inside[kept] = x
-                    kept += 1
-            elif not x > -np.inf:  # NaN, or minus infinity
-                bad += 1
-        total += part
-    out[0] = kept
-    out[1] = n - kept - above
-    out[2] = above
-    out[3] = total
-    out[4] = bad
+    for start in range(0, losses.size, BLOCK):
+        if n > kept.size - BLOCK:
+            return FULL, bad
+        part = losses[start : start + BLOCK]
+        for i in range(part.size):
+            bad += (_as_bits(part[i]) & _INFINITE) == _INFINITE
+        for i in range(part.size):
+            x = part[i]
+            kept[n] = x
+            n += x >= low
+    return n, bad
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def scan_weighted(losses, p, low, high, inside, weight, out):
-    """Split weighted losses at a bracket.
+def collect_weighted(losses, p, low, kept, weight):
+    """`collect` with probabilities: return (number, number bad, sum of p).
 
-    ``inside`` and ``weight`` (S,) receive losses and probabilities in [low, high].
-    ``out`` (6,): number inside, weight below, weight above, weighted sum above,
-    number of losses or probabilities that cannot be, sum of probabilities.
+    Bad is also a probability that is negative (minus zero too) or not finite.
     """
-    n = losses.shape[0]
-    kept = 0
+    n = 0
     bad = 0
-    mass_below = 0.0
-    mass_above = 0.0
-    mass_inside = 0.0
-    total = 0.0
-    for start in range(0, n, BLOCK):
-        below = 0.0
-        above = 0.0
-        middle = 0.0
-        part = 0.0
-        for i in range(start, min(n, start + BLOCK)):
-            x = losses[i]
-            q = p[i]
-            if not (q >= 0.0 and q < np.inf):
-                bad += 1
-            if x >= low:
-                if x > high:
-                    above += q
-                    part += q * x
-                    if x == np.inf:
-                        bad += 1
-                else:
-                    inside[kept] = x
-                    weight[kept] = q
-                    middle += q
-                    kept += 1
-            else:
-                below += q
-                if not x > -np.inf:
-                    bad += 1
-        mass_below += below
-        mass_above += above
-        mass_inside += middle
-        total += part
-    out[0] = kept
-    out[1] = mass_below
-    out[2] = mass_above
-    out[3] = total
-    out[4] = bad
-    out[5] = mass_below + mass_inside + mass_above
+    mass = 0.0
+    for start in range(0, losses.size, BLOCK):
+        if n > kept.size - BLOCK:
+            return FULL, bad, mass
+        part = losses[start : start + BLOCK]
+        q = p[start : start + BLOCK]
+        for i in range(part.size):
+            bad += ((_as_bits(part[i]) & _INFINITE) == _INFINITE) | (
+                _as_bits(q[i]) >= _INFINITE
+            )
+        for i in range(part.size):
+            x = part[i]
+            kept[n] = x
+            weight[n] = q[i]
+            n += x >= low
+        # Four running sums, because one would wait for each addition.
+        a = b = c = d = 0.0
+        whole = part.size - part.size % 4
+        for i in range(0, whole, 4):
+            a += q[i]
+            b += q[i + 1]
+            c += q[i + 2]
+            d += q[i + 3]
+        for i in range(whole, part.size):
+            a += q[i]
+        mass += (a + b) + (c + d)
+    return n, bad, mass
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

@@ -28,6 +28,7 @@ from engine.parallel import BLOCK_SIZE, BlockStream, Executor, blocks, map_order
 from engine.scenarios import align_weights
 
 BINS = 4096
+_TOGETHER = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,11 +242,13 @@ def rebalanced_book(
         dof=model.tail_dof,
         seed=int(BlockStream(seed).seed),
     )
-    items = blocks(n_scenarios)
+    whole = blocks(n_scenarios)
+    # A block takes tens of microseconds: several go to a worker at once.
+    items = [whole[i : i + _TOGETHER] for i in range(0, len(whole), _TOGETHER)]
     how = choose(executor, n_jobs)
     done = map_ordered(work, items, executor=how, n_jobs=n_jobs)
-    for (_, start, stop), part in zip(items, done, strict=True):
-        out[start:stop] = part
+    for item, part in zip(items, done, strict=True):
+        out[item[0][1] : item[-1][2]] = part
     if out.max() >= 1.0:
         raise ModelError(
             "a rebalanced book loses everything",
@@ -258,16 +261,16 @@ def rebalanced_book(
 def _product(item, *, periods, mean, deviation, dof, seed):
     from engine.kernels.paths import products
 
-    block, start, stop = item
     count = BLOCK_SIZE * periods
-    z = BlockStream(seed, "normal").normals(block, count).reshape(periods, BLOCK_SIZE)
     scale = np.empty((0, 0))
-    if np.isfinite(dof):
-        chi2 = BlockStream(seed, "chi2").chi_squares(block, count, dof)
-        scale = np.sqrt((dof - 2.0) / chi2).reshape(periods, BLOCK_SIZE)
-    out = np.empty(BLOCK_SIZE)
-    products(z, scale, mean, deviation, out)
-    return out[: stop - start]
+    out = np.empty((len(item), BLOCK_SIZE))
+    for row, (block, _, _) in zip(out, item, strict=True):
+        z = BlockStream(seed, "normal").normals(block, count)
+        if np.isfinite(dof):
+            chi2 = BlockStream(seed, "chi2").chi_squares(block, count, dof)
+            scale = np.sqrt((dof - 2.0) / chi2).reshape(periods, BLOCK_SIZE)
+        products(z.reshape(periods, BLOCK_SIZE), scale, mean, deviation, row)
+    return out.ravel()[: item[-1][2] - item[0][1]]
 
 
 class _Run:

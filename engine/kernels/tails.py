@@ -84,44 +84,59 @@ def collect_weighted(losses, p, low, kept, weight):
     return n, bad, mass
 
 
+@njit(inline="always", error_model="numpy")
+def _part(values, weight, low, high, pivot, strict):
+    """Move entries under the pivot (at or under it unless ``strict``) to the front.
+
+    Of ``low`` to ``high``, both included. Returns the first place after them, and
+    their weight. Every entry is exchanged: no branch to mispredict.
+    """
+    place = low
+    mass = 0.0
+    for i in range(low, high + 1):
+        x = values[i]
+        q = weight[i]
+        values[i] = values[place]
+        weight[i] = weight[place]
+        values[place] = x
+        weight[place] = q
+        front = x < pivot if strict else x <= pivot
+        mass += q * front
+        place += front
+    return place, mass
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def select_weighted(values, weight, below, target):
     """Smallest value whose weight at or under it, plus ``below``, reaches ``target``.
 
-    Quickselect on the weights (three-way, median of three); reorders both arrays.
-    Where rounding leaves the target unreached, the largest value.
+    Quickselect on the weights (median of three); reorders both arrays. Where rounding
+    leaves the target unreached, the largest value.
     """
     low = 0
-    high = values.shape[0] - 1
+    high = values.size - 1
     while low < high:
         a, b, c = values[low], values[(low + high) // 2], values[high]
         pivot = max(min(a, b), min(max(a, b), c))
-        less = low
-        i = low
-        more = high
-        smaller = 0.0
-        equal = 0.0
-        while i <= more:
-            x = values[i]
-            q = weight[i]
-            if x < pivot:
-                values[i], values[less] = values[less], x
-                weight[i], weight[less] = weight[less], q
-                smaller += q
-                less += 1
-                i += 1
-            elif x > pivot:
-                values[i], values[more] = values[more], x
-                weight[i], weight[more] = weight[more], q
-                more -= 1
-            else:
-                equal += q
-                i += 1
+        less, smaller = _part(values, weight, low, high, pivot, True)
         if less > low and below + smaller >= target:
             high = less - 1
-        elif below + smaller + equal >= target or more == high:
+            continue
+        more, equal = _part(values, weight, less, high, pivot, False)
+        if below + smaller + equal >= target or more > high:
             return pivot
-        else:
-            below += smaller + equal
-            low = more + 1
+        below += smaller + equal
+        low = more
     return values[low]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def beyond(values, weight, bound):
+    """Weight, and weight times value, of the values above ``bound``."""
+    mass = 0.0
+    total = 0.0
+    for i in range(values.size):
+        q = weight[i] * (values[i] > bound)
+        mass += q
+        total += q * values[i]
+    return mass, total

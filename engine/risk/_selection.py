@@ -88,7 +88,7 @@ def _equal(losses: Vector, level: float, slack: float) -> Selected | None:
 
 
 def _weighted(losses: Vector, p: Vector, level: float, slack: float) -> Selected | None:
-    from engine.kernels.tails import collect_weighted, select_weighted
+    from engine.kernels.tails import beyond, collect_weighted, select_weighted
 
     low, share = _bound(losses, p, level)
     room = _room(losses.size, share)
@@ -102,5 +102,4 @@ def _weighted(losses: Vector, p: Vector, level: float, slack: float) -> Selected
     if below >= target or mass < target:
         return None
     var = float(select_weighted(x, q, below, target))
-    upper = x > var
-    return Selected(var, float(q[upper].sum()), float(q[upper] @ x[upper]))
+    return Selected(var, *beyond(x, q, var))

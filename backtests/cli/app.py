@@ -201,8 +201,8 @@ def risk(
     Parameters
     ----------
     book
-        Portfolio file: ticker and one of shares, value, weight; weights are held
-        fixed, rebalanced daily.
+        Portfolio file: ticker and one of shares, value, weight. Weights, those of the
+        last session for shares, are held fixed by daily rebalancing.
     source
         Where prices come from.
     models

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -102,8 +103,8 @@ def backtest(
     -----
     Losses are of simple base-currency returns: ``L_t = -sum_i w_i r_ti``. Where venues
     close at different hours they are those of the same session date, as booked.
-    Parameters of GARCH and of the two states that cannot be fitted are replaced for
-    that block, which ``notes`` counts.
+    Where GARCH, the two states or the copula cannot be fitted, a simpler law stands in
+    until the next refit, and ``notes`` counts how often.
     """
     chosen = _models(models)
     levels = (check_level(level), check_level(es_level))
@@ -267,9 +268,7 @@ def _refuse(
     )
 
 
-def _too_short(
-    book: PricePanel, window: int, have: int, start: Any, end: Any
-) -> None:
+def _too_short(book: PricePanel, window: int, have: int, start: Any, end: Any) -> None:
     counts = np.isfinite(book.prices)
     i = int(np.argmax(counts.argmax(axis=0)))
     began = book.dates[int(counts[:, i].argmax())] if counts[:, i].any() else "never"
@@ -338,10 +337,10 @@ def _run(name: str, function: Callable[[Block], Forecast], block: Block) -> Fore
 
 
 def _joined(name: str, parts: list[Forecast]) -> Forecast:
-    replaced = [p.note for p in parts if p.note]
-    note = ""
-    if replaced:
-        note = f"{name}: {replaced[0]} at {len(replaced)} of {len(parts)} refits"
+    replaced = Counter(p.note for p in parts if p.note)
+    note = "; ".join(
+        f"{name}: {text} at {n} of {len(parts)} refits" for text, n in replaced.items()
+    )
     return Forecast(np.concatenate([p.values for p in parts]), note)
 
 
@@ -398,7 +397,9 @@ def _weights(panel: PricePanel, weights: Any) -> tuple[tuple[str, ...], np.ndarr
             received=f"{total:.8f}",
             fix=f"Add {cash_label(panel.base_currency)} for what is not invested.",
         )
-    held = {k: v for k, v in given.items() if v and k != cash_label(panel.base_currency)}
+    held = {
+        k: v for k, v in given.items() if v and k != cash_label(panel.base_currency)
+    }
     if not held:
         raise DataError("the book holds no asset with a price")
     return tuple(held), np.array(list(held.values()))

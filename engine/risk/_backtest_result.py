@@ -16,6 +16,7 @@ from engine.risk._shortfall import acerbi_szekely, acerbi_szekely_null
 YEAR = 250
 """Sessions of the Basel Committee's year (1996)."""
 SIGNIFICANCE = 0.05
+_DRAWS = 10_000  # p-values of Z2 to 1e-4
 RULE = (
     "survives: none of Kupiec (VaR), Christoffersen (conditional coverage of VaR; both "
     "exact) and Acerbi-Szekely Z2 (ES, one-sided) rejects at 5% after Holm's "
@@ -80,7 +81,9 @@ class RiskBacktest(Value):
             )
             put(self, name, array)
         T, M = self.dates.size, len(self.models)
-        put(self, "losses", frozen_array(self.losses, name="losses", ndim=1, shape=(T,)))
+        put(
+            self, "losses", frozen_array(self.losses, name="losses", ndim=1, shape=(T,))
+        )
         put(self, "weights", frozen_array(self.weights, name="weights", ndim=1))
         for name in ("var", "es_var", "es"):
             array = frozen_array(getattr(self, name), name=name, ndim=2, shape=(M, T))
@@ -136,8 +139,7 @@ class RiskBacktest(Value):
 
     def survivors(self) -> tuple[str, ...]:
         """Models that no test rejects, best mean score first; see `RULE`."""
-        frame = self.table()
-        return tuple(frame.loc[frame["survives"], "model"])
+        return _survivors(self.table())
 
     def to_frame(self) -> Any:
         """One row per session and model: date, model, loss, forecasts, exception."""
@@ -158,10 +160,11 @@ class RiskBacktest(Value):
 
     def to_dict(self) -> dict[str, Any]:
         """Table, verdict and provenance as plain numbers and text."""
-        table = self.table().astype(object)
+        frame = self.table()
+        table = frame.astype(object)
         return {
             "table": table.where(table.notna(), None).to_dict("records"),
-            "survivors": list(self.survivors()),
+            "survivors": list(_survivors(frame)),
             "rule": RULE,
             "first": str(self.dates[0]),
             "last": str(self.dates[-1]),
@@ -182,44 +185,33 @@ class RiskBacktest(Value):
         }
 
     def __repr__(self) -> str:
-        lines = [self._title(), self._shown().to_string(index=False)]
-        return "\n".join([*lines, *self._footer()])
+        frame = self.table()
+        lines = [self._title(), _shown(frame).to_string(index=False)]
+        return "\n".join([*lines, *self._footer(frame)])
 
     def _repr_html_(self) -> str:
         import html
 
-        top, *rest = (html.escape(t) for t in (self._title(), *self._footer()))
-        return f"<p>{top}</p>{html_table(self._shown())}<p>{'<br>'.join(rest)}</p>"
+        frame = self.table()
+        top, *rest = (html.escape(t) for t in (self._title(), *self._footer(frame)))
+        return f"<p>{top}</p>{html_table(_shown(frame))}<p>{'<br>'.join(rest)}</p>"
 
     def _title(self) -> str:
         mark = "SYNTHETIC, " if self.synthetic else ""
         return (
-            f"RiskBacktest({mark}{len(self.tickers)} assets, {self.dates.size} sessions "
-            f"{self.dates[0]} to {self.dates[-1]}, VaR {self.level:.4g}, ES "
+            f"RiskBacktest({mark}{len(self.tickers)} assets, {self.dates.size} "
+            f"sessions {self.dates[0]} to {self.dates[-1]}, VaR {self.level:.4g}, ES "
             f"{self.es_level:.4g}, window {self.window}, refit {self.refit})"
         )
 
-    def _footer(self) -> list[str]:
-        names = ", ".join(self.survivors()) or "none"
+    def _footer(self, frame: Any) -> list[str]:
+        names = ", ".join(_survivors(frame)) or "none"
         lines = [f"survivors: {names}", RULE]
         if self.excluded.size:
             dates = ", ".join(str(d) for d in self.excluded[:5])
             more = ", ..." if self.excluded.size > 5 else ""
             lines.append(f"{self.excluded.size} sessions left out: {dates}{more}")
         return [*lines, *self.notes]
-
-    def _shown(self) -> Any:
-        frame = self.table().drop(columns=["z1"])
-        for name in frame.columns:
-            if name.endswith("_p"):
-                frame[name] = [f"{v:.4f}" for v in frame[name]]
-        digits = {"expected": 1, "z2": 3, "score": 4, "difference": 4}
-        for name, d in digits.items():
-            frame[name] = [f"{v:.{d}f}" for v in frame[name]]
-        frame["desk"] = [{None: "-", True: "pass", False: "fail"}[v] for v in frame.desk]
-        frame["worst_zone"] = [v or "-" for v in frame["worst_zone"]]
-        frame["survives"] = ["yes" if v else "no" for v in frame["survives"]]
-        return frame
 
     def _row(self, model: str) -> int:
         if model not in self.models:
@@ -240,7 +232,7 @@ class RiskBacktest(Value):
         z2 = acerbi_szekely(*forecasts, level=self.es_level)
         ratio = float(np.median(self.es[m] / self.es_var[m]))
         null = acerbi_szekely_null(
-            T, level=self.es_level, dof=_dof_of(ratio, self.es_level)
+            T, level=self.es_level, dof=_dof_of(ratio, self.es_level), draws=_DRAWS
         )
         beyond = int(np.searchsorted(null, z2, side="right"))
         z2_p = (beyond + 1.0) / (null.size + 1.0)
@@ -258,7 +250,7 @@ class RiskBacktest(Value):
             "z2_p": z2_p,
             "score": float(self.scores(name).mean()),
             "holm_p": corrected,
-            "survives": corrected > SIGNIFICANCE,
+            "survives": bool(corrected > SIGNIFICANCE),
         }
 
     def _worst(self, forecast: np.ndarray) -> int:
@@ -275,9 +267,32 @@ class RiskBacktest(Value):
             return None
         forecasts = ((self.level, self.var[m]), (self.es_level, self.es_var[m]))
         passed = [
-            desk_test(self._worst(v), level=q) for q, v in forecasts if q in (0.99, 0.975)
+            desk_test(self._worst(v), level=q)
+            for q, v in forecasts
+            if q in (0.99, 0.975)
         ]
         return all(passed) if passed else None
+
+
+def _survivors(frame: Any) -> tuple[str, ...]:
+    return tuple(frame.loc[frame["survives"].astype(bool), "model"])
+
+
+def _shown(frame: Any) -> Any:
+    """The table as text, with the digits that mean something."""
+    frame = frame.drop(columns=["z1"])
+    for name in frame.columns:
+        if name.endswith("_p"):
+            frame[name] = [f"{v:.4f}" for v in frame[name]]
+    digits = {"expected": 1, "z2": 3, "score": 4, "difference": 4}
+    for name, d in digits.items():
+        frame[name] = [f"{v:.{d}f}" for v in frame[name]]
+    frame["desk"] = [
+        "-" if v is None else "pass" if v else "fail" for v in frame["desk"]
+    ]
+    frame["worst_zone"] = [v or "-" for v in frame["worst_zone"]]
+    frame["survives"] = ["yes" if v else "no" for v in frame["survives"]]
+    return frame
 
 
 def _holm(p: list[float]) -> float:

@@ -280,15 +280,19 @@ def copula(block: Block) -> Forecast:
     """Scenarios of `engine.copula`, drawn at each refit from the view of that date."""
     from engine.montecarlo import copula as draw
 
-    found = draw(
-        block.view,
-        block.n_scenarios,
-        horizon=1,
-        window=block.window,
-        frequency="daily",
-        mean="sample" if block.keep_mean else "zero_excess",
-        seed=block.seed,
-    )
+    try:
+        found = draw(
+            block.view,
+            block.n_scenarios,
+            horizon=1,
+            window=block.window,
+            frequency="daily",
+            mean="sample" if block.keep_mean else "zero_excess",
+            seed=block.seed,
+        )
+    except ModelError as error:
+        note = f"{error.problem}: historical simulation in its place"
+        return historical(block)._replace(note=note)
     losses = -(found.returns[:, :-1] @ block.weights)
     row = _of_samples(block, losses[None, :])
     return Forecast(np.repeat(row, block.location.size, axis=0))

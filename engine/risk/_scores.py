@@ -1,4 +1,4 @@
-"""Which forecast of VaR and expected shortfall was better? Scores, and their difference."""
+"""Which forecast of VaR and expected shortfall was better? Scores and differences."""
 
 from __future__ import annotations
 

@@ -196,9 +196,10 @@ class _Data(NamedTuple):
 
 def _data(book: PricePanel, window: int, start: Any, end: Any, missing: str) -> _Data:
     dates, prices = book.dates, book.adjusted().base_prices()
-    complete = np.isfinite(prices).all(axis=1)
-    single = np.zeros(dates.size, dtype=bool)
-    single[1:] = complete[1:] & complete[:-1]
+    complete = np.asarray(np.isfinite(prices).all(axis=1))
+    single = complete.copy()
+    single[0] = False
+    single[1:] &= complete[:-1]
     absent = _absent_sessions(book)
     after = np.searchsorted(dates, absent)
     single[after[after < dates.size]] = False
@@ -231,7 +232,7 @@ def _absent_sessions(book: PricePanel) -> np.ndarray:
         known_sessions(
             venue,
             book.dates,
-            np.isfinite(book.prices[:, venues == venue]).any(axis=1),
+            np.asarray(np.isfinite(book.prices[:, venues == venue]).any(axis=1)),
             overrides=book.overrides,
         )
         for venue in sorted(set(book.universe.venue) - {""})

@@ -11,7 +11,7 @@ from scipy import integrate, stats
 
 import engine
 from backtests.cli.show import plain
-from engine.errors import DataError, UsageError
+from engine.errors import DataError, ModelError, UsageError
 from engine.risk import MODELS, backtest, normal_expected_shortfall
 from engine.risk import _backtest as implementation
 from engine.risk._backtest_result import _dof_of, _holm
@@ -249,6 +249,45 @@ def test_a_missing_price_is_refused_or_reported():
     assert got.var[0, -1] == pytest.approx(2.3263478740 * left[-251:-1].std(ddof=1))
 
 
+@pytest.mark.parametrize(
+    ("place", "model", "stand_in"),
+    [
+        ("engine.montecarlo._historical._garch", "filtered_garch", "filtered_ewma"),
+        ("engine.montecarlo._regimes._fit_states", "regime_switching", "normal"),
+        ("engine.montecarlo._copula._copula_dof", "copula", "historical"),
+    ],
+)
+def test_a_failed_fit_is_replaced_and_counted(monkeypatch, place, model, stand_in):
+    def fail(*_):
+        raise ModelError("no such luck")
+
+    monkeypatch.setattr(place, fail)
+    got = backtest(panel_of(two_assets()), BOOK, models=[model, stand_in], **SHORT)
+    np.testing.assert_array_equal(got.es[0], got.es[1])
+    assert len(got.notes) == 1 and got.notes[0].startswith(f"{model}: ")
+    assert got.notes[0].endswith("at 2 of 2 refits") and got.notes[0] in repr(got)
+
+
+def test_the_mean_shifts_every_law():
+    names = [m for m in MODELS if m != "copula"]
+    panel = panel_of(two_assets() + 0.002)
+    zero = backtest(panel, BOOK, models=names, **SHORT)
+    sample = backtest(panel, BOOK, models=names, mean="sample", **SHORT)
+    own = pd.Series((two_assets() + 0.002) @ W).rolling(250).mean().to_numpy()[249:-1]
+    for name in ("var", "es_var", "es"):
+        gap = getattr(zero, name) - getattr(sample, name)
+        np.testing.assert_allclose(gap, np.tile(own, (len(names), 1)), atol=1e-12)
+
+
+def test_weights_come_in_any_labelled_form():
+    panel = panel_of(two_assets())
+    options = {"models": "normal", **SHORT}
+    one = backtest(panel, {"A1": 0.7, "A0": 0.3}, **options)
+    for other in (pd.Series({"A0": 0.3, "A1": 0.7}), [0.3, 0.7]):
+        got = backtest(panel, other, **options)
+        np.testing.assert_allclose(got.var, one.var, rtol=1e-12)
+
+
 def test_a_session_without_a_row_is_refused():
     frame = panel_of(two_assets()).to_frame()
     universe = pd.DataFrame(
@@ -273,7 +312,7 @@ def test_a_late_starter_is_named():
     prices = panel.prices.copy()
     prices[:200, 1] = np.nan
     late = replace(panel, prices=prices, content_hash="")
-    with pytest.raises(DataError, match="too short a history.*A1"):
+    with pytest.raises(DataError, match=r"too short a history.*A1"):
         backtest(late, BOOK, models="normal", **SHORT)
     backtest(late, {"A0": 1.0}, models="normal", **SHORT)
 

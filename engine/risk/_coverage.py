@@ -15,7 +15,7 @@ from engine.risk._measures import check_level
 
 _ADD_ONS = (0.40, 0.50, 0.65, 0.75, 0.85, 1.00)  # 5 to 9, then 10 and more
 _DESK = {0.99: 12, 0.975: 30}
-_TIE = 1e-9  # relative: equal statistics reached in another order of sums
+_TIE = 1e-9  # equal statistics, reached in another order of sums
 
 
 class CoverageTest(NamedTuple):
@@ -74,6 +74,10 @@ def _independence_ratio(n00: Any, n01: Any, n10: Any, n11: Any) -> Any:
     return np.maximum(0.0, 2.0 * (free - likelihood(n01 + n11, n0 + n1)))
 
 
+def _reached(statistic: float) -> float:
+    return statistic - _TIE * (1.0 + statistic)
+
+
 def _exact(p_value: str) -> bool:
     if p_value not in ("asymptotic", "exact"):
         raise UsageError(
@@ -110,7 +114,7 @@ def kupiec(
     if not _exact(p_value):
         return CoverageTest(statistic, float(chi2.sf(statistic, 1)))
     every = np.arange(T + 1)
-    extreme = _kupiec_ratio(every, T, p) >= statistic * (1.0 - _TIE)
+    extreme = _kupiec_ratio(every, T, p) >= _reached(statistic)
     return CoverageTest(
         statistic, min(1.0, float(binom.pmf(every[extreme], T, p).sum()))
     )
@@ -147,11 +151,10 @@ def christoffersen_independence(
     if not _exact(p_value):
         return CoverageTest(statistic, float(chi2.sf(statistic, 1)))
     T, x = hits.size, int(hits.sum())
-    bound, p = statistic * (1.0 - _TIE), 0.0
     logs, states = _arrangements(T, x)
-    total = _log_choose(T, x)
-    p = float(np.exp(logs[_independence_ratio(*states.T) >= bound] - total).sum())
-    return CoverageTest(statistic, min(1.0, p))
+    extreme = _independence_ratio(*states.T) >= _reached(statistic)
+    share = float(np.exp(logs[extreme] - _log_choose(T, x)).sum())
+    return CoverageTest(statistic, min(1.0, share))
 
 
 def christoffersen(
@@ -179,7 +182,7 @@ def christoffersen(
     if not _exact(p_value):
         return CoverageTest(statistic, float(chi2.sf(statistic, 2)))
     T, x = hits.size, int(hits.sum())
-    bound, chance = statistic * (1.0 - _TIE), 0.0
+    bound, chance = _reached(statistic), 0.0
     # Counts beyond these have less than 1e-14 between them; the observed one is in.
     low, high = binom.ppf(5e-15, T, p), binom.isf(5e-15, T, p)
     for k in range(int(min(low, x)), int(max(high, x)) + 1):

@@ -193,6 +193,17 @@ def test_nothing_earlier_moves_when_the_future_is_corrupted(everything):
         assert later[~np.array(held)].any(axis=1).all()
 
 
+def test_nothing_earlier_moves_when_the_future_is_deleted(everything):
+    panel = panel_of(two_assets())
+    short = backtest(panel.between(None, panel.dates[300]), BOOK, **SHORT)
+    ended = backtest(panel, BOOK, end=panel.dates[300], **SHORT)
+    for name in ("var", "es_var", "es"):
+        want = getattr(everything, name)[:, : len(short.dates)]
+        np.testing.assert_array_equal(getattr(short, name), want)
+        np.testing.assert_array_equal(getattr(ended, name), want)
+    assert ended.dates[-1] == panel.dates[300] == short.dates[-1]
+
+
 def test_workers_do_not_change_a_bit(everything):
     parallel = backtest(panel_of(two_assets()), BOOK, n_jobs=2, **SHORT)
     for name in ("var", "es_var", "es"):

@@ -11,10 +11,11 @@ from backtests.cli import show
 from backtests.cli.options import Prices, Shock
 from engine.covariance import Comparison
 from engine.data.calendars import session_status
-from engine.data.files import read_table, write_csv, write_parquet
+from engine.data.files import read_table, write_atomic, write_csv, write_parquet
 from engine.data.load import SYNTHETIC_MARK, load_panel
 from engine.data.panel import PricePanel, Status
 from engine.errors import UsageError
+from engine.risk import RiskBacktest
 from engine.shocks import PRESETS, CheapModelShock
 
 
@@ -219,4 +220,23 @@ def comparison(found: Comparison, panel: PricePanel, *, out: Path | None, json: 
         return
     if panel.synthetic:
         show.stamps(["SYNTHETIC prices: they say nothing about real estimators."])
+    print(found)
+
+
+def model_checks(found: RiskBacktest, *, out: Path | None, json: bool) -> None:
+    """Show the tests of models of risk; write the table, or all of it, to a file."""
+    if out is not None:
+        if out.suffix == ".json":
+            write_atomic(out, show.json_text(found.to_dict()))
+        elif out.suffix == ".csv":
+            write_csv(out, found.table())
+        else:
+            raise UsageError(
+                "unknown file type", received=out.name, expected=".csv or .json"
+            )
+    if json:
+        show.emit_json(found.to_dict())
+        return
+    if found.synthetic:
+        show.stamps(["SYNTHETIC prices: they say nothing about real markets."])
     print(found)

@@ -48,9 +48,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join([head, "-" * len(head), *(line(r) for r in cells)])
 
 
+def json_text(value: Any) -> str:
+    """One JSON document; NaN becomes null."""
+    return json.dumps(plain(value), indent=2, allow_nan=False)
+
+
 def emit_json(value: Any) -> None:
     """Print one JSON document; NaN becomes null."""
-    print(json.dumps(plain(value), indent=2, allow_nan=False))
+    print(json_text(value))
 
 
 def plain(value: Any) -> Any:

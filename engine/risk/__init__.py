@@ -1,17 +1,18 @@
 """Risk measures on weighted scenarios, their contributions, and tests of forecasts."""
 
-from engine.risk._checks import (
+from engine.risk._backtest import backtest
+from engine.risk._backtest_result import RiskBacktest
+from engine.risk._contributions import Contributions, contributions
+from engine.risk._coverage import (
+    CoverageTest,
     Zone,
-    acerbi_szekely,
-    acerbi_szekely_null,
     christoffersen,
     christoffersen_independence,
     desk_test,
-    fissler_ziegel,
     kupiec,
     traffic_light,
 )
-from engine.risk._contributions import Contributions, contributions
+from engine.risk._forecasts import MODELS
 from engine.risk._measures import (
     expected_shortfall,
     expected_shortfall_error,
@@ -22,16 +23,24 @@ from engine.risk._measures import (
     value_at_risk,
     value_at_risk_interval,
 )
+from engine.risk._scores import ScoreDifference, diebold_mariano, fissler_ziegel
+from engine.risk._shortfall import acerbi_szekely, acerbi_szekely_null
 
 __all__ = [
+    "MODELS",
     "Contributions",
+    "CoverageTest",
+    "RiskBacktest",
+    "ScoreDifference",
     "Zone",
     "acerbi_szekely",
     "acerbi_szekely_null",
+    "backtest",
     "christoffersen",
     "christoffersen_independence",
     "contributions",
     "desk_test",
+    "diebold_mariano",
     "expected_shortfall",
     "expected_shortfall_error",
     "fissler_ziegel",

@@ -38,7 +38,7 @@ def demo(
     *,
     out: Path = Path("out"),
     seed: int = 0,
-    seeds: int = 20,
+    seeds: int = 8,
     json: Annotated[bool, Parameter(negative=())] = False,
     quiet: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:

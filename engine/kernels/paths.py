@@ -18,6 +18,8 @@ from engine.kernels.random import _as_bits, _as_double, _fma
 
 _U = np.uint64
 
+_LEAST = -1.0 + 2.0**-53  # the least return above a total loss
+
 DONE = 0
 RUINED = 1
 
@@ -59,7 +61,10 @@ def exponentials(x, out):
 
 @njit(inline="always", error_model="numpy")
 def _put(total, simple, minus, out, sums):
-    """Growth of log returns ``total``, or of simple ones: out and sums (N,)."""
+    """Growth of log returns ``total``, or of simple ones: out and sums (N,).
+
+    The growth of a log return is positive; less one, it never rounds to a total loss.
+    """
     if simple:
         for i in range(total.size):
             g = 1.0 + total[i]
@@ -69,7 +74,7 @@ def _put(total, simple, minus, out, sums):
         for i in range(total.size):
             g = _exp(total[i])
             sums[i] += g
-            out[i] = g - minus
+            out[i] = max(g - minus, _LEAST)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -131,13 +136,17 @@ def compound(logs, steps, cash, minus, out, sums):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def centre(out, ratio):
-    """Replace growth (n, H, M) by growth * ratio (H, M) - 1, in place."""
+    """Replace growth (n, H, M) by growth * ratio (H, M) - 1, in place.
+
+    Positive growth never rounds to a total loss.
+    """
     n, H, M = out.shape
     for s in range(n):
         for t in range(H):
             row, by = out[s, t], ratio[t]
             for i in range(M):
-                row[i] = row[i] * by[i] - 1.0
+                x = row[i] * by[i] - 1.0
+                row[i] = _LEAST if x <= -1.0 and row[i] > 0.0 else x
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

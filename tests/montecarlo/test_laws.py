@@ -9,7 +9,7 @@ from scipy import stats
 
 from engine.covariance import FactorCovariance
 from engine.errors import ModelError, UsageError
-from engine.kernels.paths import exponentials
+from engine.kernels.paths import centre, compound, exponentials
 from engine.montecarlo import simulate
 
 
@@ -159,3 +159,23 @@ def test_skewed_t_of_a_gaussian_model_is_refused():
 def test_memory_refusal_offers_streaming():
     with pytest.raises(ModelError, match=r"GiB needed.*engine\.stream"):
         simulate(a_model(np.eye(2) * 1e-4), 10**12)
+
+
+@pytest.mark.parametrize("mean_kind", ["given", "zero_excess"])
+def test_a_log_return_never_rounds_to_a_total_loss(mean_kind):
+    """A log return below -37 leaves growth that less one is -1 in double precision."""
+    out, sums = np.empty((1, 1, 2)), np.zeros((1, 2))
+    logs = np.full((1, 1, 1), -60.0)
+    cash = np.ones(1)
+    minus = 0.0 if mean_kind == "zero_excess" else 1.0
+    compound(logs, 1, cash, minus, out, sums)
+    if minus == 0.0:
+        centre(out, np.ones((1, 2)))
+    assert -1.0 < out[0, 0, 0] < -1.0 + 1e-15
+    assert out[0, 0, 1] == 0.0
+
+
+def test_centring_keeps_the_losses_of_simple_returns_beyond_everything():
+    out = np.array([[[-0.25, 1.0]]])
+    centre(out, np.ones((1, 2)))
+    assert out[0, 0, 0] == -1.25

@@ -121,9 +121,9 @@ def tracking_error(
     float
         Per period of the returns; not annualised.
     """
-    from engine.scenarios import align_weights
+    from engine.scenarios import ScenarioSet, align_weights
 
-    if hasattr(source, "align"):
+    if isinstance(source, ScenarioSet):
         assets, values = source.assets, source.returns
         p = source.p if p is None else p
     else:

@@ -62,6 +62,11 @@ def difference(
     -------
     Difference
 
+    Notes
+    -----
+    The errors are of first order. The plug-in EVaR of a sample hangs on its largest
+    losses and is biased low at high levels; its interval does not correct for that.
+
     Raises
     ------
     ModelError

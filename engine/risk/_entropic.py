@@ -114,7 +114,8 @@ def _scaled(y: Vector, p: Vector | None, level: float) -> tuple[float, float, fl
             high = t
         else:
             low = t
-        if abs(gap) <= 1e-9 * radius or high - low <= 1e-12 * high:
+        narrow = high < np.inf and high - low <= 1e-12 * high
+        if abs(gap) <= 1e-9 * radius or narrow:
             break
         rise = t * t * variance  # of the entropy, per unit of ln t
         step = -gap / rise if rise > 0.0 else np.inf

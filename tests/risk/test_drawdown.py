@@ -63,12 +63,12 @@ def test_by_hand():
 
 @pytest.mark.parametrize("level", [0.8, 0.9, 0.95])
 def test_peers_agree(level):
-    from riskfolio.src import RiskFunctions as peer
+    from riskfolio.src import RiskFunctions as Peer
     from skfolio.measures import cdar, get_drawdowns
 
     for compounded, theirs, largest in (
-        (True, peer.CDaR_Rel, peer.MDD_Rel),
-        (False, peer.CDaR_Abs, peer.MDD_Abs),
+        (True, Peer.CDaR_Rel, Peer.MDD_Rel),
+        (False, Peer.CDaR_Abs, Peer.MDD_Abs),
     ):
         got = conditional_drawdown_at_risk(R, level=level, compounded=compounded)
         assert got == pytest.approx(theirs(R, alpha=1 - level), rel=1e-9)
@@ -144,18 +144,18 @@ def test_scenario_paths_pool_sessions_by_probability():
 
 
 def test_deviations_agree_with_peers():
-    from riskfolio.src import RiskFunctions as peer
+    from riskfolio.src import RiskFunctions as Peer
     from skfolio.measures import semi_deviation as skfolio_semi
 
-    assert semi_deviation(R, ddof=1) == pytest.approx(peer.SemiDeviation(R))
+    assert semi_deviation(R, ddof=1) == pytest.approx(Peer.SemiDeviation(R))
     assert semi_deviation(R, ddof=1) == pytest.approx(skfolio_semi(R))
     assert volatility(R) == pytest.approx(R.std())
     assert volatility(R, ddof=1) == pytest.approx(R.std(ddof=1))
     got = lower_partial_moment(R, order=1, threshold=0.01)
-    assert got == pytest.approx(peer.LPM(R, MAR=0.01, p=1))
+    assert got == pytest.approx(Peer.LPM(R, MAR=0.01, p=1))
     second = np.sqrt(lower_partial_moment(R, order=2) * R.size / (R.size - 1))
-    assert second == pytest.approx(peer.LPM(R, MAR=0, p=2))
-    assert lower_partial_moment(R, order=0) == np.mean(R < 0)
+    assert second == pytest.approx(Peer.LPM(R, MAR=0, p=2))
+    assert lower_partial_moment(R, order=0) == pytest.approx(np.mean(R < 0))
 
 
 def test_probabilities_are_repetitions():

@@ -1,5 +1,7 @@
 """EVaR against its dual, its closed form, a peer, and the axioms."""
 
+import warnings
+
 import cvxpy as cp
 import numpy as np
 import pytest
@@ -31,7 +33,7 @@ def test_it_is_the_worst_mean_in_an_entropy_ball(level, weighted):
     losses = rng.standard_t(3, 60)
     p = rng.dirichlet(np.ones(60)) if weighted else np.full(60, 1 / 60)
     got = entropic_value_at_risk(losses, level=level, p=p if weighted else None)
-    assert got == pytest.approx(worst_mean(losses, level, p), rel=1e-6)
+    assert got == pytest.approx(worst_mean(losses, level, p), abs=2e-6)
 
 
 @pytest.mark.parametrize("level", [0.9, 0.95])
@@ -39,8 +41,7 @@ def test_riskfolio_agrees(level):
     from riskfolio.src.RiskFunctions import EVaR_Hist
 
     returns = 0.01 * np.random.default_rng(2).standard_t(5, 1000)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("warnings.filterwarnings", lambda *a, **k: None)
+    with warnings.catch_warnings(), np.errstate(over="ignore"):  # its search overflows
         peer = EVaR_Hist(returns, alpha=1 - level)[0]
     got = entropic_value_at_risk(-returns, level=level)
     assert got <= peer * (1 + 1e-12)  # both are infima of one function
@@ -51,9 +52,10 @@ def test_riskfolio_agrees(level):
 def test_normal_closed_form(level):
     x = stats.norm.ppf((np.arange(200_000) + 0.5) / 200_000)
     got = entropic_value_at_risk(0.02 * x, level=level)
-    # The grid cuts the law at 4.4 standard deviations, which loses a little.
+    # The grid cuts the law at 4.6 standard deviations; at 99% the tilted law is centred
+    # at 3.03, so that 6% of it, beyond the cut by 0.3 on average, counts at the cut.
     closed = normal_entropic_value_at_risk(0.02, level=level)
-    assert got == pytest.approx(closed, rel=2e-3)
+    assert got == pytest.approx(closed, rel=5e-3)
     assert got < closed
 
 

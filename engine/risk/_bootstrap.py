@@ -86,11 +86,11 @@ def bootstrap_interval(
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])
     error = float(drawn.std(ddof=1))
     return BootstrapInterval(
-        evaluate(values), float(low), float(high), error, length or 1.0
+        float(evaluate(values)), float(low), float(high), error, length or 1.0
     )
 
 
-def _evaluator(measure: Any, level: float) -> Callable[[Vector], float]:
+def _evaluator(measure: Any, level: float) -> Callable[[Vector], Any]:
     if isinstance(measure, str):
         return partial(named_measure(measure), level=level, p=None)
     if not callable(measure):
@@ -122,7 +122,7 @@ def _length(values: Vector, block: float | str | None) -> float | None:
 
 def _replicates(
     values: Vector,
-    evaluate: Callable[[Vector], float],
+    evaluate: Callable[[Vector], Any],
     length: float | None,
     stream: BlockStream,
     item: tuple[int, int, int],

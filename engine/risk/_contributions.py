@@ -21,7 +21,7 @@ from engine._typing import Matrix, Vector
 from engine.data.portfolio import cash_label
 from engine.errors import DataError, ModelError, UsageError
 from engine.risk import _kernel
-from engine.risk._intervals import value_at_risk_error
+from engine.risk._intervals import require_tail, value_at_risk_error
 from engine.risk._measures import check_level, expected_shortfall, value_at_risk
 
 MEASURES = ("expected_shortfall", "value_at_risk", "volatility")
@@ -41,7 +41,8 @@ class Contributions(Value):
     measure, grouping : str
     level : float
     errors : (M,) float64
-        Standard errors of the values, scenarios being independent draws.
+        Standard errors of the values, scenarios being independent draws; NaN where
+        fewer than ten (effective) scenarios lie beyond VaR.
     """
 
     labels: tuple[str, ...]
@@ -60,6 +61,7 @@ class Contributions(Value):
                 name="contributions",
                 ndim=1,
                 shape=(len(self.labels),),
+                finite=name == "values",
             )
             object.__setattr__(self, name, array)
 
@@ -327,22 +329,24 @@ def _estimate(
     if measure == "volatility":
         return _volatility(losses, p, columns, errors)
     var = value_at_risk(losses, level=level, p=p)
-    if measure == "value_at_risk" or errors:
-        rows, q, tilt = _kernel.window(losses, p, var, bandwidth)
-        X = columns(rows)
-        at = q @ X  # E[X_i | L = VaR]
-    if measure == "value_at_risk":
-        if not errors:
-            return _Estimate(var, at, np.zeros_like(at))
-        slope = tilt @ X
-        residual = X - at - (losses[rows] - var)[:, None] * slope
+    if measure == "expected_shortfall" and not errors:
+        return _shortfall(losses, p, columns, level, var, None)
+    rows, q, tilt = _kernel.window(losses, p, var, bandwidth)
+    X = columns(rows)
+    at = q @ X  # E[X_i | L = VaR]
+    if measure == "expected_shortfall":
+        return _shortfall(losses, p, columns, level, var, at)
+    if not errors:
+        return _Estimate(var, at, np.zeros_like(at))
+    slope = tilt @ X
+    residual = X - at - np.outer(losses[rows] - var, slope)
+    own = 0.0
+    if slope.any():
         try:
             own = value_at_risk_error(losses, level=level, p=p)
         except ModelError:
-            own = np.nan if slope.any() else 0.0
-        variance = q**2 @ residual**2 + (slope * own) ** 2
-        return _Estimate(var, at, np.nan_to_num(variance, nan=np.inf))
-    return _shortfall(losses, p, columns, level, var, at if errors else None)
+            own = np.nan
+    return _Estimate(var, at, q**2 @ residual**2 + (slope * own) ** 2)
 
 
 def _shortfall(
@@ -356,9 +360,9 @@ def _shortfall(
     rows = np.flatnonzero((losses >= var) & (p > 0))
     q = p[rows].copy()
     atom = losses[rows] == var
-    beyond = float(q[~atom].sum())
-    # The atom takes what the tail still lacks, each scenario of it in proportion.
-    q[atom] *= max(0.0, (1.0 - level) - beyond) / q[atom].sum()
+    lacking = max(0.0, (1.0 - level) - float(q[~atom].sum()))
+    if atom.any():  # takes what the tail still lacks, each scenario in proportion
+        q[atom] *= lacking / q[atom].sum()
     q /= q.sum()
     X = columns(rows)
     values = q @ X
@@ -366,6 +370,10 @@ def _shortfall(
     if at is None:
         return _Estimate(total, values, np.zeros_like(values))
     strict = rows[~atom]
+    try:
+        require_tail(p, strict, level, "contribution error")
+    except ModelError:
+        return _Estimate(total, values, np.where(values == 0.0, 0.0, np.nan))
     D = (X[~atom] - at) / (1.0 - level) - (values - at)
     squares = p[strict] ** 2
     rest = float(p @ p - squares.sum())

@@ -140,7 +140,7 @@ def scenario_drawdown_at_risk(
     if over == "maxima":
         deepest = scenarios.drawdowns(weights, **options)
         return expected_shortfall(deepest, level=level, p=scenarios.p)
-    value = scenarios.book_paths(weights, **options)
+    value: Matrix = scenarios.book_paths(weights, **options)
     falls = _from_wealth(value.T, np.ones(value.shape[0])).T
     p = np.repeat(scenarios.p / value.shape[1], value.shape[1])
     return expected_shortfall(falls.ravel(), level=level, p=p)
@@ -164,7 +164,9 @@ def _falls(values: Any, kind: str, compounded: bool) -> tuple[Table, Matrix]:
             "a return loses more than everything",
             fix="Give decimals (-0.05 for -5%), or compounded=False.",
         )
-        return table, _from_wealth(np.cumprod(1.0 + table.values, axis=0), ones)
+        return table, _from_wealth(
+            np.cumprod(1.0 + table.values, axis=0, dtype=np.float64), ones
+        )
     total = np.cumsum(table.values, axis=0)
     peak = np.maximum(np.maximum.accumulate(total, axis=0), 0.0)
     return table, peak - total

@@ -227,7 +227,10 @@ def shortfall_influence(losses: Vector, p: Vector, level: float, what: str) -> V
     """(S,) influence of each scenario on expected shortfall; mean zero under p."""
     var, es = tail(losses, level=level, p=p)
     require_tail(p, (losses > var) & (p > 0), level, what)
-    return var + np.maximum(losses - var, 0.0) / (1.0 - level) - es
+    excess: Vector = np.maximum(losses - var, 0.0)
+    excess /= 1.0 - level
+    excess += var - es
+    return excess
 
 
 def quantile_influence(losses: Vector, p: Vector, level: float, what: str) -> Vector:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import engine.risk
 from engine.data.universe import Universe
 from engine.errors import DataError, ModelError, UsageError
 from engine.risk import (
@@ -116,6 +117,28 @@ def test_smoothed_var_sums_to_var_whatever_the_window(bandwidth):
         assert got.values.sum() == pytest.approx(var, rel=1e-9)
     with pytest.raises(UsageError, match="bandwidth"):
         contributions(s, W, measure="value_at_risk", bandwidth=0.0)
+
+
+@pytest.mark.parametrize("measure", MEASURES[:2])
+def test_too_few_in_the_tail_to_say_how_sure(measure):
+    few = contributions(drawn(np.random.default_rng(9), 150), W, measure=measure)
+    assert np.isfinite(few.values).all() and np.isnan(few.errors[:3]).all()
+    assert few.values.sum() == pytest.approx(few.total)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_one_group_has_the_error_of_the_risk(measure):
+    s = drawn(np.random.default_rng(10), 4000, weighted=True)
+    got = contributions(s, W, measure=measure, by="role")
+    losses = s.losses(W)
+    if measure == "volatility":
+        sd = got.total
+        psi = 0.5 * ((losses - s.p @ losses) ** 2 / sd - sd)
+        expected = math.sqrt(((s.p * psi) ** 2).sum())
+    else:
+        name = measure + "_error"
+        expected = getattr(engine.risk, name)(losses, p=s.p)
+    assert got.errors[0] == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("measure", MEASURES)

@@ -332,10 +332,11 @@ def _estimate(
     if measure == "expected_shortfall" and not errors:
         return _shortfall(losses, p, columns, level, var, None)
     rows, q, tilt = _kernel.window(losses, p, var, bandwidth)
+    if measure == "expected_shortfall":
+        at = _sum([q[b] @ columns(rows[b]) for b in _pieces(rows.size)])
+        return _shortfall(losses, p, columns, level, var, at)
     X = columns(rows)
     at = q @ X  # E[X_i | L = VaR]
-    if measure == "expected_shortfall":
-        return _shortfall(losses, p, columns, level, var, at)
     if not errors:
         return _Estimate(var, at, np.zeros_like(at))
     slope = tilt @ X
@@ -364,20 +365,38 @@ def _shortfall(
     if atom.any():  # takes what the tail still lacks, each scenario in proportion
         q[atom] *= lacking / q[atom].sum()
     q /= q.sum()
-    X = columns(rows)
-    values = q @ X
     total = max(var, float(q @ losses[rows]))
+    squares = np.where(atom, 0.0, p[rows] ** 2)
+    parts, first, second = [], [], []
+    for b in _pieces(rows.size):
+        X = columns(rows[b])
+        parts.append(q[b] @ X)
+        if at is not None:
+            X -= at
+            first.append(squares[b] @ X)
+            X *= X
+            second.append(squares[b] @ X)
+    values = _sum(parts)
     if at is None:
         return _Estimate(total, values, np.zeros_like(values))
-    strict = rows[~atom]
     try:
-        require_tail(p, strict, level, "contribution error")
+        require_tail(p, rows[~atom], level, "contribution error")
     except ModelError:
         return _Estimate(total, values, np.where(values == 0.0, 0.0, np.nan))
-    D = (X[~atom] - at) / (1.0 - level) - (values - at)
-    squares = p[strict] ** 2
-    rest = float(p @ p - squares.sum())
-    return _Estimate(total, values, squares @ D**2 + rest * (values - at) ** 2)
+    # sum p^2 ((X - m) 1{tail} / (1 - level) - (C - m))^2, multiplied out.
+    d = values - at
+    variance = _sum(second) / (1.0 - level) ** 2
+    variance -= 2.0 * d * _sum(first) / (1.0 - level)
+    return _Estimate(total, values, variance + float(p @ p) * d**2)
+
+
+def _sum(parts: list[Vector]) -> Vector:
+    return np.add.reduce(parts)
+
+
+def _pieces(rows: int) -> list[slice]:
+    """Rows in pieces that stay in the cache between gathering and summing."""
+    return [slice(a, a + 256) for a in range(0, rows, 256)]
 
 
 def _volatility(

@@ -227,10 +227,8 @@ def shortfall_influence(losses: Vector, p: Vector, level: float, what: str) -> V
     """(S,) influence of each scenario on expected shortfall; mean zero under p."""
     var, es = tail(losses, level=level, p=p)
     require_tail(p, (losses > var) & (p > 0), level, what)
-    excess: Vector = np.maximum(losses - var, 0.0)
-    excess /= 1.0 - level
-    excess += var - es
-    return excess
+    psi = np.maximum(losses - var, 0.0) / (1.0 - level) + (var - es)
+    return np.asarray(psi, dtype=np.float64)
 
 
 def quantile_influence(losses: Vector, p: Vector, level: float, what: str) -> Vector:

@@ -227,8 +227,7 @@ def shortfall_influence(losses: Vector, p: Vector, level: float, what: str) -> V
     """(S,) influence of each scenario on expected shortfall; mean zero under p."""
     var, es = tail(losses, level=level, p=p)
     require_tail(p, (losses > var) & (p > 0), level, what)
-    psi = np.maximum(losses - var, 0.0) / (1.0 - level) + (var - es)
-    return np.asarray(psi, dtype=np.float64)
+    return var + np.maximum(losses - var, 0.0) / (1.0 - level) - es
 
 
 def quantile_influence(losses: Vector, p: Vector, level: float, what: str) -> Vector:
@@ -246,4 +245,4 @@ def quantile_influence(losses: Vector, p: Vector, level: float, what: str) -> Ve
             "losses have no density at the value at risk: half of them are one value",
             received=f"VaR {var:.6g}",
         )
-    return ((losses > var) - (1.0 - level)) / f
+    return np.where(losses > var, level, level - 1.0) / f

@@ -10,6 +10,7 @@ from __future__ import annotations
 from benchmarks import (
     covariance_cases,
     data_cases,
+    risk_cases,
     rolling_cases,
     scoring_cases,
     simulation_cases,
@@ -23,6 +24,7 @@ CASES = (
     *data_cases.CASES,
     *scoring_cases.CASES,
     *simulation_cases.CASES,
+    *risk_cases.CASES,
     *MONTE_CARLO,
     *PORTFOLIO,
 )

@@ -1,4 +1,4 @@
-"""Value at risk and expected shortfall of weighted losses, with their errors.
+"""Value at risk and expected shortfall of weighted losses.
 
 Losses are positive numbers. ``VaR_a`` is the smallest l with ``P(L <= l) >= a``;
 ``ES_a = [sum_{L > VaR} p L + VaR (1 - a - P(L > VaR))] / (1 - a)``, which splits the
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from engine._typing import Vector
-from engine.errors import DataError, ModelError, UsageError
+from engine.errors import DataError, UsageError
 from engine.risk._selection import SMALLEST, Selected, select
 
 _ROUNDING = 1e-12
@@ -49,26 +49,32 @@ def _checked(losses: Any) -> Vector:
     return values
 
 
+def check_probabilities(p: Any, size: int) -> Vector:
+    """(S,) probabilities, equal by default, or `DataError`."""
+    if p is None:
+        return np.full(size, 1.0 / size)
+    weights = _floats(p, "probabilities")
+    if weights.shape != (size,):
+        raise DataError(
+            "probabilities and losses differ in length",
+            received=f"{weights.shape} and {(size,)}",
+        )
+    good = np.isfinite(weights) & (weights >= 0)
+    if not good.all():
+        i = int(np.argmin(good))
+        raise DataError(
+            "a probability is negative or not finite", received=f"{weights[i]} at {i}"
+        )
+    if abs(weights.sum() - 1.0) > 1e-9:
+        raise DataError(
+            "probabilities do not sum to one", received=f"{weights.sum():.12f}"
+        )
+    return weights
+
+
 def _sorted(losses: Any, p: Any) -> tuple[Vector, Vector, np.ndarray]:
     values = _checked(losses)
-    if p is None:
-        weights = np.full(values.size, 1.0 / values.size)
-    else:
-        weights = _floats(p, "probabilities")
-        if weights.shape != values.shape:
-            raise DataError(
-                "probabilities and losses differ in length",
-                received=f"{weights.shape} and {values.shape}",
-            )
-        if not (np.isfinite(weights).all() and (weights >= 0).all()):
-            raise DataError(
-                "a probability is negative or not finite",
-                received=weights[~(np.isfinite(weights) & (weights >= 0))][0],
-            )
-        if abs(weights.sum() - 1.0) > 1e-9:
-            raise DataError(
-                "probabilities do not sum to one", received=f"{weights.sum():.12f}"
-            )
+    weights = check_probabilities(p, values.size)
     order = np.argsort(values, kind="stable")
     return values[order], weights[order], order
 
@@ -208,59 +214,6 @@ def tail_weights(losses: Any, *, level: float = 0.95, p: Any = None) -> Vector:
     result = np.zeros(order.size)
     result[order] = _tail(weights, level)
     return result
-
-
-def value_at_risk_interval(
-    losses: Any, *, level: float = 0.95, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Confidence interval of the value at risk from order statistics.
-
-    The number of exceedances of the true VaR is Binomial(S, 1 - level), whatever the
-    law of the losses; its quantiles give the ranks. Independent draws, equal weights.
-    """
-    from scipy.stats import binom
-
-    level, confidence = check_level(level), check_level(confidence)
-    values = _sorted(losses, None)[0]
-    n = values.size
-    low, high = (
-        float(binom.ppf(q, n, level))
-        for q in ((1 - confidence) / 2, (1 + confidence) / 2)
-    )
-    if high >= n or low < 1:
-        raise ModelError(
-            "too few losses for an interval at this level",
-            received=n,
-            expected=f"at least {_fewest(level, confidence)}",
-        )
-    return float(values[int(low) - 1]), float(values[int(high)])
-
-
-def _fewest(level: float, confidence: float) -> int:
-    """Smallest sample whose extremes bracket the VaR with this confidence."""
-    rarest = max(level, 1.0 - level)  # chance that one draw misses the rarer side
-    return int(np.floor(np.log((1.0 - confidence) / 2.0) / np.log(rarest))) + 1
-
-
-def expected_shortfall_error(losses: Any, *, level: float = 0.95) -> float:
-    """Standard error of the expected shortfall of independent, equally likely losses.
-
-    ``sqrt{[Var(L | L > VaR) + level (ES - VaR)^2] / (S (1 - level))}`` (methods
-    section 4).
-    """
-    level = check_level(level)
-    values = _sorted(losses, None)[0]
-    tail = values[_var_position(np.full(values.size, 1 / values.size), level) + 1 :]
-    if tail.size < 10:
-        raise ModelError(
-            "fewer than ten losses beyond the value at risk",
-            received=tail.size,
-            fix="Simulate more scenarios or lower the level.",
-        )
-    var = value_at_risk(values, level=level)
-    es = expected_shortfall(values, level=level)
-    spread = tail.var(ddof=1) + level * (es - var) ** 2
-    return float(np.sqrt(spread / (values.size * (1.0 - level))))
 
 
 def normal_expected_shortfall(sigma: float, *, level: float = 0.95) -> float:

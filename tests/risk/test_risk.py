@@ -379,9 +379,9 @@ def test_nothing_to_attribute():
     cash = {"CASH:USD": 1.0}
     with pytest.raises(DataError, match="no volatility"):
         contributions(s, cash, measure="volatility")
-    with pytest.raises(DataError, match="not positive"):
-        contributions(s, cash, measure="value_at_risk")
-    assert contributions(s, cash).total == 0.0
+    for measure in ("expected_shortfall", "value_at_risk"):
+        got = contributions(s, cash, measure=measure)
+        assert got.total == 0.0 and not got.values.any()
     with pytest.raises(UsageError, match="unknown risk measure"):
         contributions(s, W, measure="drawdown")
 

@@ -1,0 +1,25 @@
+"""Variance reduction and rare events: estimates of a book's losses with fewer paths."""
+
+from engine.sampling._estimate import METHODS, Estimate, estimate
+from engine.sampling._functional import (
+    Functional,
+    expected_shortfall,
+    expectation,
+    mean_loss,
+    tail_probability,
+    value_at_risk,
+)
+from engine.sampling._scenarios import scenarios
+
+__all__ = [
+    "METHODS",
+    "Estimate",
+    "Functional",
+    "estimate",
+    "expectation",
+    "expected_shortfall",
+    "mean_loss",
+    "scenarios",
+    "tail_probability",
+    "value_at_risk",
+]

@@ -137,7 +137,9 @@ def _align(model: ReturnModel, weights: Any) -> np.ndarray:
         seen = set()
         for label, value in weights.items():
             if str(label) not in place:
-                raise DataError("a weight names no asset of the model", asset=str(label))
+                raise DataError(
+                    "a weight names no asset of the model", asset=str(label)
+                )
             if str(label) in seen:
                 raise DataError("two weights carry one label", asset=str(label))
             if not np.isfinite(value):
@@ -168,9 +170,7 @@ def _components(model: ReturnModel) -> tuple[np.ndarray, np.ndarray | None]:
     covariance = model.covariance
     if isinstance(covariance, FactorCovariance):
         root = _root(covariance.factor_covariance)
-        left, scale, _ = np.linalg.svd(
-            covariance.loadings @ root, full_matrices=False
-        )
+        left, scale, _ = np.linalg.svd(covariance.loadings @ root, full_matrices=False)
         return left * scale, np.sqrt(covariance.specific_variance)
     return _root(covariance), None
 

@@ -78,22 +78,20 @@ def draw(item: tuple[int, int, int], book: Book, plan: Plan):
         z = stream.normals(block, size * width).reshape(size, width)
     if plan.method == "moment_matched":
         z = matched(z)
+    chi2 = None
+    V = np.full(size, float(book.periods))
+    if not np.isinf(book.dof):
+        draws = size // 2 if plan.method == "antithetic" else size
+        chi2 = _chi_squares(block, draws, book, plan)
+        if draws != size:
+            chi2 = np.repeat(chi2, 2, axis=0)
+        V = (book.dof - 2.0) * (1.0 / chi2).sum(axis=1)
     if plan.edges is not None and plan.stratum is not None:
         rows = np.zeros(size, dtype=np.int64)
         rows[:n] = plan.stratum[start:stop]
         u = BlockStream(plan.seed, STRATUM + plan.shift).uniforms(block, size)
-        _stratify(z, u, rows, plan.edges, _direction(book, plan))
-    draws = size // 2 if plan.method == "antithetic" else size
-    if np.isinf(book.dof):
-        chi2 = None
-        V = np.full(size, float(book.periods))
-    else:
-        mixing = BlockStream(plan.seed, MIXING + plan.shift)
-        chi2 = mixing.chi_squares(block, draws * book.periods, book.dof)
-        chi2 = chi2.reshape(draws, book.periods)
-        V = (book.dof - 2.0) * (1.0 / chi2).sum(axis=1)
-        if draws != size:
-            V = np.repeat(V, 2)
+        tail = plan.edges[rows + 1] + u * (plan.edges[rows] - plan.edges[rows + 1])
+        V = _stratify(z, V, chi2, tail, book, plan)
     weight = None
     if plan.twist is not None:
         z, V, weight = plan.twist.apply(z, None if chi2 is None else chi2[:, 0])
@@ -131,13 +129,42 @@ def _direction(book: Book, plan: Plan) -> np.ndarray:
     return book.slope / length if length > 0 else book.slope
 
 
-def _stratify(z, u, rows, edges, v) -> None:
-    """Replace the component of z along v by a draw within each row's stratum."""
-    from scipy.special import ndtri
+def joint_strata(book: Book, plan: Plan) -> bool:
+    """Whether strata bound the delta loss of a Student-t, not its normal alone."""
+    return (
+        plan.edges is not None
+        and plan.twist is None
+        and np.isfinite(book.dof)
+        and book.periods == 1
+    )
 
-    tail = edges[rows + 1] + u * (edges[rows] - edges[rows + 1])
-    along = -ndtri(tail)
+
+def _chi_squares(block: int, draws: int, book: Book, plan: Plan) -> np.ndarray:
+    """(draws, periods) chi-squares; one degree more where the strata fix T."""
+    dof = book.dof + 1.0 if joint_strata(book, plan) else book.dof
+    stream = BlockStream(plan.seed, MIXING + plan.shift)
+    return stream.chi_squares(block, draws * book.periods, dof).reshape(draws, -1)
+
+
+def _stratify(z, V, chi2, tail, book: Book, plan: Plan) -> np.ndarray:
+    """Move the component of z along the loss to its stratum; return the mixing (n,).
+
+    For a Student-t over one period the strata bound ``T = v'Z/sqrt(Y/nu)``, which is
+    t with nu degrees; given T, ``Y (1 + T^2/nu)`` is chi-square with nu + 1. Strata of
+    v'Z alone would leave the tail to Y: a rare large move would lie in any stratum.
+    """
+    from scipy.special import ndtri, stdtrit
+
+    v = _direction(book, plan)
+    if joint_strata(book, plan):
+        T = -stdtrit(book.dof, tail)
+        Y = chi2[:, 0] / (1.0 + T**2 / book.dof)
+        along = T * np.sqrt(Y / book.dof)
+        V = (book.dof - 2.0) / Y
+    else:
+        along = -ndtri(tail)
     z += (along - z @ v)[:, None] * v
+    return V
 
 
 def _sobol(replicate: int, n: int, book: Book, plan: Plan):

@@ -165,13 +165,14 @@ def estimate(
         threshold = _quantile(losses, mass, tail, functional)
     values = functional.values(losses, threshold)
     centre = float(mass @ values)
-    error, dof = _error(plan, mass, values, linear)
+    error, dof = _error(plan, mass, values)
+    # Where the method makes the answer exact, what is left is rounding.
+    rounding = np.finfo(float).eps * np.sqrt(plan.n) * float(np.abs(mass) @ abs(values))
+    error = max(error, rounding)
     z = 0.5 * (1.0 + confidence)
     z = float(ndtri(z) if np.isinf(dof) else stdtrit(dof, z))
-    raw = float(mass @ values**2) - centre**2
-    if functional.kind == "callable" and weight is not None:
-        raw = max(raw, 0.0)
-    ratio = raw / plan.n / error**2 if error > 0 else np.inf
+    raw = max(float(mass @ values**2) - centre**2, 0.0)
+    ratio = raw / plan.n / error**2 if error > 0 else 1.0
     value, low, high = centre, centre - z * error, centre + z * error
     if functional.kind == "es":
         value, low, high = (threshold + q for q in (value, low, high))
@@ -185,6 +186,11 @@ def estimate(
             )
         low = _quantile(losses, mass, tail + z * error, functional)
         high = _quantile(losses, mass, tail - z * error, functional)
+        # The quantile lies between two draws: take the upper one, else an exact tail
+        # would give an interval of no width.
+        high = float(np.min(losses[losses > high], initial=np.inf))
+        if not np.isfinite(high):
+            high = float(losses.max())
         error = (high - low) / (2.0 * z)
     return Estimate(
         functional=functional,
@@ -226,7 +232,7 @@ def _run(book: Book, plan: Plan, n_jobs: int):
     return losses, weight, linear
 
 
-def _error(plan: Plan, mass, values, linear) -> tuple[float, float]:
+def _error(plan: Plan, mass, values) -> tuple[float, float]:
     """Standard error of ``mass @ values`` and the degrees of freedom behind it."""
     if plan.method in ("sobol", "moment_matched"):
         means = values.reshape(-1, plan.size).mean(axis=1)
@@ -318,6 +324,13 @@ def _neyman(book: Book, functional: Functional, plan: Plan, n_jobs: int) -> Plan
     A tenth of the draws is spread evenly, so that a stratum whose pilot showed no
     spread cannot hide what it holds.
     """
+    if np.isfinite(book.dof) and book.periods > 1:
+        # The pilot would not see a rare mixing variable, whichever stratum it is in.
+        raise UsageError(
+            "optimal allocation of a Student-t covers one period",
+            received=f"{book.periods} periods",
+            fix="Use 'stratified', whose allocation needs no pilot.",
+        )
     wide = STRATA - 16
     last = 1.0 / wide
     edges = np.concatenate(
@@ -347,7 +360,7 @@ def _twist(book: Book, functional: Functional, plan: Plan, target, n_jobs: int):
         raise UsageError(
             "importance sampling of a Student-t covers one period",
             received=f"{book.periods} periods",
-            fix="Fit the model at the horizon's own frequency, or use 'neyman'.",
+            fix="Fit the model at the horizon's own frequency, or use 'stratified'.",
         )
     if target is None and functional.kind in ("mean", "callable"):
         raise UsageError(

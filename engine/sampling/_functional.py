@@ -97,7 +97,9 @@ def expectation(function: Callable[[np.ndarray], np.ndarray]) -> Functional:
 
 def _level(level: float) -> float:
     if isinstance(level, bool) or not 0.0 < level < 1.0:
-        raise UsageError("level lies in (0, 1)", received=level, fix="Use 0.95 for 95%.")
+        raise UsageError(
+            "level lies in (0, 1)", received=level, fix="Use 0.95 for 95%."
+        )
     return float(level)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import sampling_cases
 from benchmarks.case import Case, Thunk, returns
 
 
@@ -338,4 +339,5 @@ CASES = (
         _proposal,
         1e-5,
     ),
+    *sampling_cases.CASES,
 )  # fmt: skip

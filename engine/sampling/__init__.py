@@ -3,8 +3,8 @@
 from engine.sampling._estimate import METHODS, Estimate, estimate
 from engine.sampling._functional import (
     Functional,
-    expected_shortfall,
     expectation,
+    expected_shortfall,
     mean_loss,
     tail_probability,
     value_at_risk,

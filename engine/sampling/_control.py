@@ -1,10 +1,12 @@
 """The delta loss as a control variate: its law is a normal or a Student-t.
 
 The regression estimator is written as weights (Hesterberg, Nelson 1998), so that
-quantiles use it too: ``m_i = 1/n - (c_mean - E[c]) (c_i - c_mean) / sum (c - c_mean)^2``.
+quantiles use it too: ``m_i = 1/n - (c_mean - E[c]) (c_i - c_mean)/sum (c - c_mean)^2``.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +30,10 @@ def control_mass(book: Book, functional: Functional, linear: np.ndarray) -> np.n
     return 1.0 / n - (c.mean() - expected) * gap / square
 
 
-def _control(book: Book, functional: Functional, linear: np.ndarray):
+def _control(
+    book: Book, functional: Functional, linear: np.ndarray
+) -> tuple[np.ndarray, float]:
+    """``(c, E[c])``: the control (n,) and its mean."""
     from scipy import stats
 
     a0 = book.centre()
@@ -40,18 +45,22 @@ def _control(book: Book, functional: Functional, linear: np.ndarray):
             received=f"{book.periods} periods",
             fix="Use 'antithetic', 'stratified' or 'sobol'.",
         )
-    sigma = float(np.linalg.norm(book.slope)) * np.sqrt(book.periods)
-    if np.isinf(book.dof):
-        law = stats.norm(a0, sigma)
-    else:
-        law = stats.t(book.dof, a0, sigma * np.sqrt((book.dof - 2.0) / book.dof))
-    v = functional.parameter
+    sigma = float(np.linalg.norm(book.slope)) * book.periods**0.5
+    if not sigma > 0.0:
+        return linear, a0
+    scale = sigma
+    law: Any = stats.norm
+    if not np.isinf(book.dof):
+        scale = sigma * float(np.sqrt((book.dof - 2.0) / book.dof))
+        law = stats.t(book.dof)
+    q = (functional.parameter - a0) / scale
     if functional.kind != "tail":
-        v = float(law.ppf(functional.parameter))
+        q = float(law.ppf(functional.parameter))
+    v = a0 + scale * q
     if functional.kind != "es":
-        return (linear > v).astype(np.float64), float(law.sf(v))
-    scale = law.kwds.get("scale", law.args[-1])
-    q, f = (v - a0) / scale, scale * law.pdf(v)
+        return (linear > v).astype(np.float64), float(law.sf(q))
     # E[(L - v)+] = scale (h(q) - q P(L > v)), h the partial mean beyond q.
-    h = f if np.isinf(book.dof) else f * (book.dof + q * q) / (book.dof - 1.0)
-    return np.maximum(linear - v, 0.0), float(scale * (h - q * law.sf(v)))
+    h = float(law.pdf(q))
+    if not np.isinf(book.dof):
+        h *= (book.dof + q * q) / (book.dof - 1.0)
+    return np.maximum(linear - v, 0.0), scale * (h - q * float(law.sf(q)))

@@ -35,6 +35,8 @@ class Plan:
     size : int
         Rows of a block (of a Sobol randomisation, of a matched batch).
     twist : Twist or None
+    defensive : bool
+        Twist every other row only.
     edges : (H + 1,) float64 or None
         Upper-tail probabilities bounding the strata, from 1 down to 0.
     stratum : (n,) int64 or None
@@ -46,6 +48,7 @@ class Plan:
     shift: int = 0
     size: int = BLOCK_SIZE
     twist: Twist | None = None
+    defensive: bool = False
     edges: np.ndarray | None = None
     stratum: np.ndarray | None = None
 
@@ -94,7 +97,8 @@ def draw(item: tuple[int, int, int], book: Book, plan: Plan):
         V = _stratify(z, V, chi2, tail, book, plan)
     weight = None
     if plan.twist is not None:
-        z, V, weight = plan.twist.apply(z, None if chi2 is None else chi2[:, 0])
+        Y = None if chi2 is None else chi2[:, 0]
+        z, V, weight = plan.twist.apply(z, Y, defensive=plan.defensive)
         if chi2 is None:
             V = V * book.periods
         weight = weight[:n]

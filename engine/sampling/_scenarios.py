@@ -51,9 +51,12 @@ def scenarios(
     Returns
     -------
     ScenarioSet
-        Equal probabilities, save under ``importance``: there ``p`` is proportional
-        to the likelihood ratio. A set's probabilities sum to one, so its estimates
-        are self-normalised; `estimate` gives the unbiased ones with their error.
+        Equal probabilities, save under ``importance``: there every other scenario is
+        twisted, and ``p`` is proportional to the likelihood ratio against the mixture,
+        two at most before scaling. A set's probabilities sum to one, so estimates from
+        it are self-normalised; with twisted draws alone that would leave the body of
+        the distribution, and hence the sum, to a few huge weights. `estimate` gives
+        the unbiased estimates, with their errors.
     """
     if method not in SETS:
         raise UsageError(
@@ -73,7 +76,8 @@ def scenarios(
         if functional is None and target is None:
             raise UsageError("importance scenarios need a functional or a target")
         aim = functional or Functional("tail", float(target or 0.0))
-        plan = replace(plan, twist=_twist(book, aim, plan, target, n_jobs))
+        twist = _twist(book, aim, plan, target, n_jobs)
+        plan = replace(plan, twist=twist, defensive=True)
     parts = map_ordered(
         partial(_returns, book=book, plan=plan),
         plan.items(),

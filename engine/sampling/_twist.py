@@ -60,7 +60,11 @@ class Twist:
         return v / length if length > 0 else v
 
     def apply(
-        self, noise: np.ndarray, Y: np.ndarray | None
+        self,
+        noise: np.ndarray,
+        Y: np.ndarray | None,
+        *,
+        defensive: bool = False,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Turn standard draws into twisted ones.
 
@@ -70,31 +74,42 @@ class Twist:
             Standard normals.
         Y : (n,) float64 or None
             Chi-squares with ``dof`` degrees; None for a Gaussian.
+        defensive : bool, default False
+            Leave every other row as it is and weigh all rows by the mixture of both
+            laws (Hesterberg 1995): no weight exceeds two, and the body of the
+            distribution stays covered.
 
         Returns
         -------
         z : (n, width)
-            Normals before rotation back is undone: to be multiplied by the root.
+            Normals, rotated back: to be multiplied by the root.
         V : (n,)
             Mixing variable, one where Gaussian.
         weight : (n,)
             Likelihood ratio.
         """
         s = 1.0 / (1.0 - 2.0 * self.theta * self.curvature)
+        z = noise * np.sqrt(s)
         centre = self.theta * self.b * s
         if Y is None:
             V = np.ones(noise.shape[0])
-            z = noise * np.sqrt(s)
             z += centre
         else:
             V = (self.dof - 2.0) / (Y * self.mixing)
-            z = noise * np.sqrt(s)
             z += (1.0 / np.sqrt(V))[:, None] * centre
+        if defensive:
+            z[::2] = noise[::2]
+            if Y is not None:
+                V[::2] = (self.dof - 2.0) / Y[::2]
         Q = self.a0 + np.sqrt(V) * (z @ self.b) + V * (z**2 @ self.curvature)
         if Y is None:
-            weight = np.exp(self.psi - self.theta * Q)
+            power = self.psi - self.theta * Q
         else:
-            weight = np.exp(self.psi - self.theta * (Q - self.target) / V)
+            power = self.psi - self.theta * (Q - self.target) / V
+        if defensive:
+            weight = 2.0 / (1.0 + np.exp(np.minimum(-power, 700.0)))
+        else:
+            weight = np.exp(power)
         if self.rotation is not None:
             z = z @ self.rotation.T
         return z, V, weight
@@ -110,7 +125,7 @@ def quadratic(book: Book) -> tuple[float, np.ndarray, np.ndarray, np.ndarray | N
     C = book.A if book.specific is None else np.hstack([book.A, np.diag(book.specific)])
     M = -0.5 * scale * (C.T * book.delta) @ C
     curvature, rotation = np.linalg.eigh((M + M.T) / 2.0)
-    return a0, rotation.T @ b, curvature, rotation
+    return a0, np.asarray(rotation.T @ b), np.asarray(curvature), np.asarray(rotation)
 
 
 def solve(
@@ -137,7 +152,9 @@ def solve(
     )
 
 
-def _psi(a0, b, lam, dof, x, theta) -> tuple[float, float]:
+def _psi(
+    a0: float, b: np.ndarray, lam: np.ndarray, dof: float, x: float, theta: float
+) -> tuple[float, float]:
     s = 1.0 - 2.0 * theta * lam
     half = 0.5 * theta**2 * np.sum(b**2 / s)
     logs = -0.5 * np.log(s).sum()
@@ -147,7 +164,9 @@ def _psi(a0, b, lam, dof, x, theta) -> tuple[float, float]:
     return float(logs - 0.5 * dof * np.log(room)), float(1.0 / room)
 
 
-def _slope(a0, b, lam, dof, x, theta) -> float:
+def _slope(
+    a0: float, b: np.ndarray, lam: np.ndarray, dof: float, x: float, theta: float
+) -> float:
     """psi'(theta) less its goal; infinite outside the domain."""
     s = 1.0 - 2.0 * theta * lam
     if (s <= 0).any():
@@ -163,7 +182,10 @@ def _slope(a0, b, lam, dof, x, theta) -> float:
     return float(square + dof / (dof - 2.0) * (a0 - x + linear) / room)
 
 
-def _root(a0, b, lam, dof, x) -> float | None:
+def _root(
+    a0: float, b: np.ndarray, lam: np.ndarray, dof: float, x: float
+) -> float | None:
+    """Theta by bisection: psi is convex; None where psi' never meets its goal."""
     spread = float(np.sqrt(np.sum(b**2) + 2.0 * np.sum(lam**2)))
     if not spread > 0.0:
         return None

@@ -1,5 +1,7 @@
 """Variance reduction: closed forms, stated errors that cover, savings that are real."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,10 +23,10 @@ SIGMA = float(np.sqrt(W3 @ S3 @ W3))
 LEVEL = 0.95
 
 
-def a_model(covariance=S3, **changes):
+def a_model(covariance: Any = S3, **changes: Any) -> ReturnModel:
     n = covariance.shape[0]
     names = tuple(f"A{i}" for i in range(n))
-    fields = dict(
+    fields: dict[str, Any] = dict(
         assets=names,
         mean=np.zeros(n),
         covariance=covariance,
@@ -135,13 +137,12 @@ def test_control_intervals_cover_on_a_log_book(kind):
 # ----------------------------------------------------------------- measured savings
 
 
-def measured_ratio(model, functional, method, n, repetitions=200):
-    """Plain variance over the variance between seeds: not what the method states."""
-    values = [
+def over_seeds(model, functional, method, n, repetitions=200):
+    """Values by seed: their variance is measured, not what the method states."""
+    return [
         sampling.estimate(model, W3, functional, method=method, n=n, seed=s).value
         for s in range(repetitions)
     ]
-    return values
 
 
 def test_linear_gaussian_tail_saves_what_the_closed_form_says():
@@ -151,11 +152,11 @@ def test_linear_gaussian_tail_saves_what_the_closed_form_says():
     exact = 1e-4 * (1 - 1e-4) / (second - 1e-8)
     assert exact == pytest.approx(2386, abs=2)
     f = sampling.tail_probability(x)
-    values = measured_ratio(a_model(), f, "importance", 1024)
+    values = over_seeds(a_model(), f, "importance", 1024)
     ratio = 1e-4 * (1 - 1e-4) / 1024 / np.var(values, ddof=1)
     # The variance of 200 seeds has a relative error of sqrt(2/199) = 10%.
     assert ratio == pytest.approx(exact, rel=0.35)
-    assert np.mean(values) == pytest.approx(1e-4, abs=4 * np.std(values) / 14)
+    assert np.mean(values) == pytest.approx(1e-4, abs=float(4 * np.std(values) / 14))
     stated = sampling.estimate(a_model(), W3, f, method="importance", n=65_536)
     assert stated.variance_ratio == pytest.approx(exact, rel=0.05)
 
@@ -238,11 +239,12 @@ def test_twist_meets_its_first_order_condition_and_weights_average_one(
     twist = solve(form, dof, x)
     z = rng.standard_normal((20_000, n))
     Y = None if np.isinf(dof) else rng.chisquare(dof, 20_000)
-    _, V, weight = twist.apply(z, Y)
+    # The mixture's weights are bounded, so that their sample mean has an error.
+    _, V, weight = twist.apply(z, Y, defensive=True)
     error = weight.std() / np.sqrt(weight.size)
     assert twist.theta > 0
     assert abs(weight.mean() - 1.0) < max(6 * error, 1e-9)
-    assert (weight > 0).all() and (V > 0).all()
+    assert (weight > 0).all() and (weight <= 2).all() and (V > 0).all()
 
 
 def test_quadratic_form_is_the_second_order_expansion_of_the_loss():
@@ -250,6 +252,7 @@ def test_quadratic_form_is_the_second_order_expansion_of_the_loss():
     book = book_of(model, np.array([1.0, -2.0, 0.5]), 1)
     a0, b, curvature, rotation = quadratic(book)
     z = 1e-2 * np.random.default_rng(0).standard_normal((5, 3))
+    assert rotation is not None
     true = book.losses(book.moves(z @ rotation.T, np.ones(5)))
     # The remainder is cubic in moves of 1e-4.
     assert np.abs(true - (a0 + z @ b + z**2 @ curvature)).max() < 1e-11
@@ -375,7 +378,7 @@ def test_options_that_do_not_fit_are_refused(options, message):
 
 @pytest.mark.parametrize("method", ["importance", "neyman", "control"])
 def test_student_t_over_several_periods_is_refused_where_no_law_is_known(method):
-    with pytest.raises(UsageError, match="one period|several periods"):
+    with pytest.raises(UsageError, match=r"one period|several periods"):
         sampling.estimate(
             a_model(tail_dof=5.0), W3, sampling.value_at_risk(0.95), method=method,
             horizon=5,
@@ -409,7 +412,7 @@ def test_weights_that_cannot_be_right_are_refused():
     with pytest.raises(DataError, match="XYZ"):
         sampling.estimate(a_model(), {"XYZ": 1.0}, f)
     with pytest.raises(UsageError, match="one finite number per loss"):
-        sampling.estimate(a_model(), W3, sampling.expectation(lambda x: 1.0))
+        sampling.estimate(a_model(), W3, sampling.expectation(lambda x: x[:1]))
 
 
 @pytest.mark.parametrize("dof", [2.0, 1.0])
@@ -420,6 +423,6 @@ def test_models_without_a_covariance_are_refused(dof):
 
 def test_a_factor_covariance_that_is_not_psd_is_refused():
     bad = np.array([[1.0, 2.0], [2.0, 1.0]])
-    with pytest.raises(ModelError, match="positive semi-definite"):
+    with pytest.raises(DataError, match="positive semi-definite"):
         cov = FactorCovariance(np.eye(3, 2), bad, np.full(3, 1e-4))
         sampling.estimate(a_model(cov), W3, sampling.mean_loss())

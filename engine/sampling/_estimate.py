@@ -106,7 +106,9 @@ def estimate(
         1998); stratified and neyman (along the loss direction, with proportional or
         optimal allocation); control (the delta loss, whose law is known); importance
         and importance_stratified (exponential twist of the delta-gamma loss,
-        Glasserman, Heidelberger, Shahabuddin 2000, 2002).
+        Glasserman, Heidelberger, Shahabuddin 2000, 2002). Strata follow the delta
+        loss: where far tails come from curvature, importance sampling sees them and
+        neyman's pilot may not.
     n : int, default 16384
         Scenarios.
     horizon : int, default 1
@@ -321,8 +323,9 @@ def basic_plan(book: Book, method: str, n: int, seed: int) -> Plan:
 def _neyman(book: Book, functional: Functional, plan: Plan, n_jobs: int) -> Plan:
     """Strata graded into the tail, counts in proportion to mass times spread.
 
-    A tenth of the draws is spread evenly, so that a stratum whose pilot showed no
-    spread cannot hide what it holds.
+    Two fifths of the draws follow the mass and a tenth is even, so that a stratum
+    whose pilot showed no spread cannot hide what it holds, and the variance is
+    at most about two and a half times that of proportional allocation.
     """
     if np.isfinite(book.dof) and book.periods > 1:
         # The pilot would not see a rare mixing variable, whichever stratum it is in.
@@ -337,8 +340,8 @@ def _neyman(book: Book, functional: Functional, plan: Plan, n_jobs: int) -> Plan
         [np.linspace(1.0, last, wide), last * 0.5 ** np.arange(1, 17), [0.0]]
     )
     pilot = replace(
-        plan, n=32 * STRATA, shift=PILOT, edges=edges,
-        stratum=np.arange(32 * STRATA) % STRATA,
+        plan, n=64 * STRATA, shift=PILOT, edges=edges,
+        stratum=np.arange(64 * STRATA) % STRATA,
     )  # fmt: skip
     losses, _, _ = _run(book, pilot, n_jobs)
     mass = pilot.mass()
@@ -346,11 +349,15 @@ def _neyman(book: Book, functional: Functional, plan: Plan, n_jobs: int) -> Plan
     if functional.kind in ("var", "es"):
         threshold = _quantile(losses, mass, 1.0 - functional.parameter, functional)
     values = functional.values(losses, threshold).reshape(-1, STRATA)
-    score = -np.diff(edges) * values.std(axis=0, ddof=1)
-    share = np.full(STRATA, 1.0 / STRATA)
-    if score.sum() > 0:
-        share = 0.1 * share + 0.9 * score / score.sum()
-    counts = np.maximum(2, np.floor(share * plan.n).astype(np.int64))
+    p = -np.diff(edges)
+    spread = np.pad(values.std(axis=0, ddof=1), 1)
+    # The larger of a stratum and its neighbours: beside the threshold an exceedance in
+    # a hundred is often missed by the pilot, and would then carry the whole error.
+    score = p * np.maximum(spread[1:-1], np.maximum(spread[:-2], spread[2:]))
+    if not score.sum() > 0:
+        score = p
+    share = 0.4 * p + 0.1 / STRATA + 0.5 * score / score.sum()
+    counts = 2 + np.floor(share * (plan.n - 2 * STRATA)).astype(np.int64)
     counts[int(np.argmax(counts))] += plan.n - int(counts.sum())
     return replace(plan, edges=edges, stratum=np.repeat(np.arange(STRATA), counts))
 

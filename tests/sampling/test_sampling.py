@@ -15,7 +15,7 @@ from engine.errors import DataError, ModelError, UsageError
 from engine.model import ReturnModel
 from engine.sampling._book import book_of
 from engine.sampling._draws import matched
-from engine.sampling._twist import quadratic, solve
+from engine.sampling._twist import _psi, quadratic, solve
 
 S3 = 1e-4 * (0.5 * np.eye(3) + 0.5)
 W3 = np.array([0.5, 0.3, 0.2])
@@ -243,6 +243,13 @@ def test_twist_meets_its_first_order_condition_and_weights_average_one(
     _, V, weight = twist.apply(z, Y, defensive=True)
     error = weight.std() / np.sqrt(weight.size)
     assert twist.theta > 0
+    step = 1e-5 * twist.theta
+    up, down = (
+        _psi(twist.a0, twist.b, twist.curvature, dof, x, twist.theta + h)[0]
+        for h in (step, -step)
+    )
+    goal = x if np.isinf(dof) else 0.0
+    assert (up - down) / (2 * step) == pytest.approx(goal, abs=1e-5 * abs(x - form[0]))
     assert abs(weight.mean() - 1.0) < max(6 * error, 1e-9)
     assert (weight > 0).all() and (weight <= 2).all() and (V > 0).all()
 

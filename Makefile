@@ -6,13 +6,19 @@ STAMP := $(VENV)/.installed-run
 STAMP_DEV := $(VENV)/.installed-dev
 OUT ?= out
 
-.PHONY: demo test lint types unit test-slow bench clean help
+PEERS := $(patsubst %.txt,%,$(notdir $(wildcard benchmarks/environments/*.txt)))
+PEER_STAMPS := $(PEERS:%=benchmarks/results/.environments/%/.installed)
+
+.PHONY: demo test lint types unit test-slow clean help
+.PHONY: bench bench-peers bench-table bench-figures bench-compare
 
 help:
 	@echo "make demo       install, stress, propose and backtest the reference book; writes an HTML report"
 	@echo "make test       lint, types, tests"
 	@echo "make test-slow  the slow studies and tests"
 	@echo "make bench      benchmarks (CASE=substring filters), JSON under benchmarks/results"
+	@echo "make bench-compare BASE=revision   this tree against another revision (CASE=, THRESHOLD=)"
+	@echo "make bench-figures   all benchmarks with all peers, then README's table"
 	@echo "make clean      remove the environment and every generated file"
 
 $(VENV)/bin/python:
@@ -50,7 +56,31 @@ test-slow: $(STAMP_DEV)
 	NUMBA_CACHE_DIR=$$cache MPLBACKEND=Agg $(BIN)/python -m pytest -q -m slow
 
 bench: $(STAMP_DEV)
-	$(BIN)/python -m benchmarks $(if $(CASE),--case $(CASE)) $(if $(JSON),--json $(JSON))
+	$(BIN)/python -m benchmarks $(if $(CASE),--case "$(CASE)") $(if $(JSON),--json "$(JSON)")
+
+# Peers whose requirements must not mix with ours get environments of their own.
+benchmarks/results/.environments/%/.installed: benchmarks/environments/%.txt constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r $<
+	@touch $@
+
+bench-peers: $(PEER_STAMPS)
+
+bench-table: $(STAMP_DEV)
+	$(BIN)/python -m benchmarks --readme "$(or $(JSON),benchmarks/figures.json)"
+
+# On a quiet machine, from a committed tree; interrupted, it resumes.
+bench-figures: $(STAMP_DEV) bench-peers
+	$(BIN)/python -m benchmarks
+	$(MAKE) bench-table JSON=benchmarks/results/latest.json
+
+# Builds BASE in an environment of its own (SHARED=1: in this one, where the packages
+# are the same) and times both revisions in turns. Exit status 1: slower, or changed.
+bench-compare: $(STAMP_DEV)
+	@test -n "$(BASE)" || { echo "make bench-compare BASE=revision [CASE=substring]"; exit 2; }
+	$(BIN)/python -m benchmarks --compare "$(BASE)" $(if $(CASE),--case "$(CASE)") $(if $(JSON),--json "$(JSON)") \
+		$(if $(THRESHOLD),--threshold $(THRESHOLD)) $(if $(SHARED),--shared-environment)
 
 clean:
+	rm -rf benchmarks/results/.environments
 	rm -rf $(VENV) $(OUT) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

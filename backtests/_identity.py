@@ -59,7 +59,7 @@ def digest(*parts: Any) -> str:
 
 
 def panel_hash(panel: PricePanel) -> str:
-    """The panel's own content hash, and the numbers it does not cover."""
+    """The panel's own content hash, and what it leaves out: labels, roles, rates."""
     return digest(
         panel.content_hash,
         panel.base_currency,
@@ -67,7 +67,7 @@ def panel_hash(panel: PricePanel) -> str:
         panel.cash_rates,
         *((panel.open,) if panel.open is not None else ()),
         *((panel.volume,) if panel.volume is not None else ()),
-        panel.universe.venue,
+        panel.universe,
     )
 
 

@@ -56,7 +56,8 @@ def assert_no_lookahead(
         Five dates spread over the later part of the panel by default. At a moment,
         closes of the same date after it count as future.
     hindsight_parameters : bool, default False
-        Passed to the views. When False, roles that become known later are changed too.
+        Passed to the views. When False, roles that become known later are changed too;
+        documents about funds always are.
     seed : int, default 0
         Of the corruption.
 
@@ -274,6 +275,13 @@ def _corrupted(
         universe.listed_until > today, np.datetime64("NaT"), universe.listed_until
     )
     labels: dict[str, Any] = {"listed_until": ending}
+    # A document of tomorrow may say anything, even with hindsight admitted.
+    labels["look_through"] = tuple(
+        (fund, kind, label, 0.5 * weight, date, f"{document}, corrected")
+        if np.datetime64(date, "D") > today
+        else (fund, kind, label, weight, date, document)
+        for fund, kind, label, weight, date, document in universe.look_through
+    )
     late = universe.role_known_from > today
     if late.any() and not view.hindsight_parameters:
         labels["role"] = tuple(

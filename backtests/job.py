@@ -15,6 +15,7 @@ from backtests.report import Realised, ReportInputs
 from backtests.result import BacktestResult
 from backtests.walkforward import backtest
 from engine._stress import StressReport, stress
+from engine.alignment import event_returns
 from engine.constraints import Constraints, GroupLimit, StressCap
 from engine.costs import Costs
 from engine.data.panel import PricePanel
@@ -52,6 +53,8 @@ class Settings:
         Assets that may be bought; all of the panel by default.
     window : int
         Sessions for estimation.
+    covariance : str
+        Estimator, as in `engine.fit`.
     horizon, n_scenarios, level, seed
         Base scenarios.
     upper : float
@@ -61,6 +64,8 @@ class Settings:
         Of the walk-forward; ``start=None`` leaves it out.
     hindsight_parameters : bool
         Needed wherever the shock is used before it was known.
+    funds : {"estimated", "bands"}
+        Treatment of funds without a document, as in `engine.fit`.
     """
 
     as_of: Any = None
@@ -69,6 +74,7 @@ class Settings:
     limit: float | None = None
     candidates: tuple[str, ...] | None = None
     window: int = 504
+    covariance: str = "ledoit_wolf"
     horizon: int = 21
     n_scenarios: int = 20_000
     level: float = 0.95
@@ -82,6 +88,7 @@ class Settings:
     end: Any = None
     schedule: str = "monthly"
     hindsight_parameters: bool = False
+    funds: str = "estimated"
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,9 @@ def prepare(
         view,
         tickers=names,
         window=settings.window,
+        covariance=settings.covariance,
         cash_currencies=[c for c, _ in book.cash],
+        funds=settings.funds,
     )
     scenarios = simulate(
         model, settings.n_scenarios, horizon=settings.horizon, seed=settings.seed
@@ -295,7 +304,15 @@ def rules(
     cash = cash_label(panel.base_currency)
     return (
         Hold({**held, cash: 1.0 - sum(held.values())}),
-        HoldWithCash(held, limit, shock, tickers=tickers, window=settings.window),
+        HoldWithCash(
+            held,
+            limit,
+            shock,
+            tickers=tickers,
+            window=settings.window,
+            covariance=settings.covariance,
+            funds=settings.funds,
+        ),
         ShockAware(
             risky,
             limit,
@@ -303,8 +320,10 @@ def rules(
             tickers=tickers,
             upper=bounds_of(risky, settings, len(names)),
             window=settings.window,
+            covariance=settings.covariance,
             groups=settings.groups,
             costs=settings.costs,
+            funds=settings.funds,
         ),
         EqualWeight(tickers),
     )
@@ -352,37 +371,49 @@ def _cash(label: str) -> bool:
 
 
 def realised_loss(report: StressReport, panel: PricePanel) -> Realised | None:
-    """What the book's weights lost on 27 January 2025, where the prices show it.
+    """What the book's weights lost to 27 January 2025, where the prices show it.
 
-    Each asset's move is from its last close before the day to its close on the day, in
-    base currency; an asset whose venue was shut has no entry and is named.
+    Each asset's move runs from its last close before the New York close of the session
+    before to its first close after that of the day (`engine.event_returns`): Tokyo over
+    two closes, Taipei on 3 February. In base currency, at the exchange rates of the two
+    dates; an asset without such a close has no entry and is named.
     """
     rows = np.flatnonzero(panel.dates == EVENT_DATE)
     if not rows.size or rows[0] == 0:
         return None
-    t = int(rows[0])
-    prices = panel.adjusted().base_prices()
+    try:
+        event = event_returns(panel, EVENT_DATE)
+    except DataError:  # no session of New York around it in these prices
+        return None
+    codes = dict(zip(panel.tickers, panel.universe.quote_currency, strict=True))
+    held = {
+        a: w
+        for a, w in zip(report.scenarios.assets, report.weights, strict=True)
+        if w and not _cash(a)
+    }
     moves: dict[str, float] = {}
-    shut = []
-    for asset, weight in zip(report.scenarios.assets, report.weights, strict=True):
+    late, absent = [], []
+    for asset in report.scenarios.assets:
         if _cash(asset) or asset not in panel.universe:
             continue
-        column = prices[: t + 1, panel.index(asset)]
-        earlier = column[:t][np.isfinite(column[:t])]
-        if not np.isfinite(column[t]):
-            if weight:
-                shut.append(asset)
-        elif earlier.size:
-            moves[asset] = float(column[t] / earlier[-1] - 1.0)
-    held = {
-        a: w for a, w in zip(report.scenarios.assets, report.weights, strict=True) if w
-    }
+        i = panel.index(asset)
+        if np.isnan(event.values[i]):
+            if asset in held:
+                absent.append(asset)
+            continue
+        ends = np.searchsorted(panel.dates, [event.start_date[i], event.end_date[i]])
+        before, after = panel.fx_rate(codes[asset])[ends]
+        moves[asset] = float((1.0 + event.values[i]) * after / before - 1.0)
+        if asset in held and event.end_date[i] > EVENT_DATE:
+            late.append(f"{asset} on {event.end_date[i]}")
     loss = -sum(w * moves.get(a, 0.0) for a, w in held.items())
     note = "Information, not a target: nothing was tuned to it."
     if panel.synthetic:
         note = "SYNTHETIC market: the documented moves of that day are planted in it."
-    if shut:
-        note += f" Venues shut that day, no move counted: {', '.join(shut)}."
+    if late:
+        note += f" First closes that could contain it: {', '.join(late)}."
+    if absent:
+        note += f" No close after it, no move counted: {', '.join(absent)}."
     return Realised(date=EVENT_DATE, book_loss=float(loss), by_asset=moves, note=note)
 
 
@@ -429,5 +460,6 @@ def _provenance(
         "shock": repr(shock_of(settings)),
         "limit on the severe loss": f"{limit:.4f}",
         "costs": repr(settings.costs),
+        "funds": repr(model.funds),
         "notes": "; ".join(model.notes) or "none",
     } | {f"version of {k}": v for k, v in versions().items()}

@@ -420,6 +420,9 @@ def _stamps(
         stamps.append("raw prices: no dividends or splits booked")
     elif panel.price_basis == "split_adjusted":
         stamps.append("price returns: no dividends booked")
+    if panel.actions is not None and panel.price_basis == "total_return":
+        if np.isfinite(panel.actions.ratio).any():
+            stamps.append("share mergers valued at adjusted prices")
     if panel.base_currency not in panel.cash_currencies:
         stamps.append("cash earns nothing: no cash rate given")
     if used_delisting:

@@ -37,7 +37,15 @@ from .errors import StoreError as StoreError
 from .errors import UsageError as UsageError
 from .model import ReturnModel as ReturnModel
 from .model import fit as fit
+from .montecarlo import StreamedRisk as StreamedRisk
+from .montecarlo import bootstrap as bootstrap
+from .montecarlo import copula as copula
+from .montecarlo import filtered_historical as filtered_historical
+from .montecarlo import rebalanced_book as rebalanced_book
+from .montecarlo import regime_switching as regime_switching
 from .montecarlo import simulate as simulate
+from .montecarlo import stream as stream
+from .montecarlo import stream_risk as stream_risk
 from .optimize._propose import propose as propose
 from .proposal import LimitCheck as LimitCheck
 from .proposal import Outcome as Outcome

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -62,6 +62,15 @@ class ShockResult(Value):
     base_share: float
 
 
+class RolePart(NamedTuple):
+    """What one holding has in one role, and loses by it; decimals of net assets."""
+
+    asset: str
+    role: str
+    weight: float
+    loss: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class StressReport(Value):
     """A book under several shocks, beside its ordinary risk.
@@ -103,7 +112,15 @@ class StressReport(Value):
         )
 
     def by(self, grouping: str, name: str) -> dict[str, float]:
-        """Loss by role, country, currency, ... under one shock; sums to its loss."""
+        """Loss by role, country, currency, ... under one shock; sums to its loss.
+
+        By role, funds are looked through; by place and currency they count as labelled.
+        """
+        if grouping == "role":
+            losses: dict[str, float] = {}
+            for part in self.by_holding_and_role(name):
+                losses[part.role] = losses.get(part.role, 0.0) + part.loss
+            return dict(sorted(losses.items(), key=lambda pair: -pair[1]))
         labels, values = group(self.scenarios, self[name].by_asset, grouping)
         _, held = group(self.scenarios, np.abs(self.weights), grouping)
         pairs = [
@@ -114,6 +131,32 @@ class StressReport(Value):
             if weight
         ]
         return dict(sorted(pairs, key=lambda pair: -pair[1]))
+
+    def looked_through(self) -> frozenset[str]:
+        """Funds whose move comes from the roles they hold."""
+        return frozenset(self.results[0].moves.through if self.results else ())
+
+    def by_holding_and_role(self, name: str) -> list[RolePart]:
+        """Holdings under one shock, funds split by the roles they hold.
+
+        A role of weight ``v`` in a fund that contributes ``c`` to its move loses
+        ``-w [v b + (1 + b) c]``, with ``b`` the base return and ``w`` the holding: the
+        parts sum to the loss of the fund.
+        """
+        result = self[name]
+        base = self.scenarios.leg_mean("base")
+        out: list[RolePart] = []
+        for i in np.flatnonzero(self.weights):
+            asset, w, b = self.scenarios.assets[i], float(self.weights[i]), base[i]
+            split = result.moves.through.get(asset)
+            if split is None:
+                role, loss = self.scenarios.universe.role[i], result.by_asset[i]
+                out.append(RolePart(asset, role, w, float(loss)))
+                continue
+            for role, (v, c) in split.items():
+                loss = -w * (v * b + (1.0 + b) * c)
+                out.append(RolePart(asset, role, w * v, float(loss)))
+        return out
 
     def to_frame(self):
         """Return one row per shock."""
@@ -136,14 +179,22 @@ class StressReport(Value):
         )
 
     def holdings_frame(self):
-        """Return one row per holding: weight, and move, loss and basis by shock."""
+        """Return one row per holding: weight, move and loss by shock, and basis.
+
+        A fund that is looked through has the role ``fund``; its roles are in its basis
+        and in `by_holding_and_role`.
+        """
         import pandas as pd
 
         held = np.flatnonzero(self.weights != 0)
         universe = self.scenarios.universe
+        through = self.looked_through()
         table: dict[str, Any] = {
             "asset": [self.scenarios.assets[i] for i in held],
-            "role": [universe.role[i] for i in held],
+            "role": [
+                "fund" if self.scenarios.assets[i] in through else universe.role[i]
+                for i in held
+            ],
             "country": [universe.country[i] for i in held],
             "weight": self.weights[held],
         }
@@ -183,6 +234,16 @@ class StressReport(Value):
                         for a, v, w in zip(
                             self.scenarios.assets,
                             r.by_asset,
+                            self.weights,
+                            strict=True,
+                        )
+                        if w
+                    },
+                    "basis": {
+                        a: text
+                        for a, text, w in zip(
+                            self.scenarios.assets,
+                            r.moves.basis,
                             self.weights,
                             strict=True,
                         )

@@ -4,7 +4,7 @@ Returns-based style analysis (Sharpe 1992): the long-only mix of baskets that fo
 the fund best, ``min Var(r_fund - sum_k w_k b_k)``, ``w >= 0``, ``sum w = 1``, with one
 equal-weighted basket per AI role and one per country of companies without a role.
 Baskets hold companies only, so neither the fund nor a fund that holds it is in one.
-A document goes first: ``documented_exposure(...) or style_weights(...)``.
+A document goes first (`engine.fund_table`).
 """
 
 from __future__ import annotations
@@ -19,22 +19,16 @@ from engine._typing import Matrix, Vector
 from engine.data.look_through import FundExposure
 from engine.data.panel import PricePanel
 from engine.data.roles import COMPANY_CLASSES, DOCUMENTED_ZERO_CLASSES, ROLES
+from engine.data.universe import Universe
+from engine.data.venues import VENUES
 from engine.data.view import MarketView
 from engine.errors import DataError, ModelError, SolverError, UsageError
-from engine.returns import OVERLAP, STALE_AFTER, _last_known, closes_together
+from engine.returns import OVERLAP, STALE_AFTER, _last_known, panel_of
 
 AI_ROLES = tuple(r for r in ROLES if r not in ("none", "unknown"))
 _PRESENT = 0.9  # of the fund's sessions: foreign holidays take up to 7%
+_GAP = 1e-8  # of the variance of the baskets less the fund
 _RIDGE = 1e-10  # of the variance: splits equal baskets evenly, moves nothing else
-
-
-class FundMove(NamedTuple):
-    """A fund's move under a shock, as decimals, and where it comes from."""
-
-    central: float
-    low: float
-    high: float
-    basis: str
 
 
 def style_weights(
@@ -49,6 +43,7 @@ def style_weights(
     others: Mapping[str, Sequence[str]] | None = None,
     min_members: int = 3,
     min_r_squared: float = 0.5,
+    max_slope: float = 1.5,
     draws: int = 200,
     block: int | None = None,
     seed: int = 0,
@@ -78,7 +73,10 @@ def style_weights(
         Groups with fewer companies without a role are pooled by region.
     min_r_squared : float, default 0.5
         Refuse a fund of which less is followed: half its variance would be unknown.
-        An inverse or leveraged fund, or one of bonds without ``others``, ends here.
+        An inverse fund, or one of bonds without ``others``, ends here.
+    max_slope : float, default 1.5
+        Refuse a fund that moves by more than so many times its mix: a leveraged one,
+        whose weights would be too small by that factor.
     draws, block, seed : int
         Circular block bootstrap (Politis, Romano 1992): samples, sessions per block
         (default three returns' length), Philox key.
@@ -91,150 +89,266 @@ def style_weights(
         Too short a history, by fund; no AI basket, or too little of the fund followed;
         undated roles at a past date.
     """
-    k = {"weekly": OVERLAP, "daily": 1}.get(step, 0)
-    block = 3 * k if block is None else block
-    if not (k and window >= 20 and draws >= 2 and 1 <= block <= window):
-        raise UsageError(
-            "style weights cannot be estimated so",
-            received=f"step {step!r}, window {window}, draws {draws}, block {block}",
-            expected="weekly or daily, at least 20 and 2, block within the window",
-        )
-    panel, role = _known(market, end, hindsight_parameters)
-    prices, own = panel.base_prices(), panel.index(fund)
-    rows = np.flatnonzero(np.isfinite(prices[:, own]))
-    if rows.size < window + k or panel.dates.size - 1 - rows[-1] > STALE_AFTER:
-        last = panel.dates[rows[-1]] if rows.size else "no date"
-        raise DataError(
-            "too short a history to estimate what a fund holds",
-            asset=fund,
-            received=f"{rows.size} prices, the last on {last}",
-            expected=f"at least {window + k}, the last one recent",
-            fix="Give a documented look-through, or a shorter window.",
-        )
-    rows = rows[-(window + k) :]
-    usable = _usable(prices, rows)
-    usable[own] = False
-    baskets = _role_baskets(panel, role, usable, roles, remainder, min_members)
-    baskets |= _other_baskets(panel, usable, others or {})
-    labels = sorted(baskets)  # any order of the panel gives the same bits
-    if not set(labels) & set(AI_ROLES):
-        raise ModelError(
-            "no company with an AI role to make a basket of",
-            asset=fund,
-            fix="Add companies with dated roles.",
-        )
-    names = tuple(tuple(sorted(baskets[x])) for x in labels)
-    used = panel.select([fund, *(t for group in names for t in group)])
-    if step == "daily" and not closes_together(used):
-        raise UsageError(
-            "markets close at different hours: use step='weekly'", asset=fund
-        )
-    level = _last_known(prices)[rows]
-    moved = level[k:] / level[:-k] - 1.0
-    y = moved[:, own]
-    if not y.std() > 0:
-        raise DataError("the fund's price does not move", asset=fund)
-    column = {t: moved[:, i] for i, t in enumerate(panel.tickers)}
-    X = np.column_stack([np.mean([column[t] for t in g], axis=0) for g in names])
-    D = X - y[:, None]
-    w = _simplex_weights(D, fund)
-    free = window / k - np.count_nonzero(w)  # returns that do not overlap, less fitted
-    if window < 3 * len(labels) or free < 2:
-        raise ModelError(
-            "too short a window to tell the baskets apart",
-            asset=fund,
-            received=f"{window} {step} returns, {len(labels)} baskets",
-        )
-    residual = float((D @ w).std(ddof=1))
-    r_squared = 1.0 - residual**2 / float(y.var(ddof=1))
-    if r_squared < min_r_squared:
-        raise ModelError(
-            "the baskets do not follow this fund: what it holds stays unknown",
-            asset=fund,
-            received=f"R2 {r_squared:.2f}",
-            expected=f"at least {min_r_squared:g}",
-            fix="Give a document, others= (bonds), or remainder='sector'.",
-        )
-    # What samples of blocks lose of the variance of a mean of overlapping returns,
-    # whose autocorrelation is 1 - j/k (Kuensch 1989), and the degrees of freedom.
-    j = np.arange(1, min(k, block))
-    kept = (1 + 2 * ((1 - j / k) * (1 - j / block)).sum()) / k
-    scale = float(np.sqrt(window / k / free / kept))
-    rng = np.random.Generator(np.random.Philox(key=seed))
-    starts = rng.integers(window, size=(draws, -(-window // block)))
-    picks = (starts[:, :, None] + np.arange(block)).reshape(draws, -1)[:, :window]
-    samples = np.array([_simplex_weights(D[p % window], fund) for p in picks])
-    days = panel.dates[rows]
-    return FundExposure(
-        fund,
-        tuple(labels),
-        w,
-        scale * samples.std(axis=0, ddof=1),
-        "estimated",
-        days[-1],
-        f"{step} returns on {len(labels)} baskets, {days[0]} to {days[-1]}",
-        r_squared=r_squared,
-        residual_volatility=residual,
+    styles = Styles(
+        market,
         window=window,
-        sessions=k,
-        members=names,
-        draws=samples,
-        error_scale=scale,
+        end=end,
+        step=step,
+        roles=roles,
+        remainder=remainder,
+        others=others,
+        min_members=min_members,
+        min_r_squared=min_r_squared,
+        max_slope=max_slope,
+        draws=draws,
+        block=block,
+        seed=seed,
+        hindsight_parameters=hindsight_parameters,
     )
+    return styles.of(fund)
 
 
-def fund_moves(
-    exposure: FundExposure,
-    moves_by_role: Mapping[str, float],
-    *,
-    beta_replay: float | None = None,
-    coverage: float = 0.9,
-) -> FundMove:
-    """Move of a fund under a shock: the worse of its weights and its beta.
+class _Baskets(NamedTuple):
+    """What all funds with the same sessions share."""
 
-    Parameters
-    ----------
-    exposure : FundExposure
-    moves_by_role : mapping of label to float
-        Simple moves of the baskets, as decimals, no NaN. ``none:<country>`` and
-        ``other:<basket>`` fall back on ``none`` and ``other``, and those on zero,
-        which is documented. A label with weight and no move is a `DataError`.
-    beta_replay : float, optional
-        The fund's AI-basket beta times the basket's move, as a decimal.
-    coverage : float, default 0.9
-        Of the band: the error of the weights, by bootstrap, and not that of the
-        moves, nor what the baskets do not follow. A document has no width.
+    labels: tuple[str, ...]
+    members: tuple[tuple[str, ...], ...]
+    returns: Matrix
+    """(T, K) of the baskets."""
+    counts: Matrix
+    """(B, T) how often each bootstrap sample takes each return."""
+    products: np.ndarray
+    """(B, K, K) sums of products of basket returns in each sample."""
+    sums: Matrix
+    """(B, K) sums of basket returns in each sample."""
 
-    Notes
-    -----
-    What the weights do not cover is never zero: it takes the lowest move given.
+
+class Styles:
+    """Style analysis of several funds of one market; parameters as `style_weights`.
+
+    The baskets of a set of sessions, and their part of the bootstrap, are computed
+    once for all funds with those sessions. ``known_roles`` replaces the roles that the
+    market shows, for a caller that has settled which are known.
     """
-    replay = np.inf if beta_replay is None else float(beta_replay)
-    given = {k: float(v) for k, v in moves_by_role.items()}
-    if not np.isfinite([*given.values(), beta_replay or 0.0]).all():
-        raise DataError("a move is not finite", asset=exposure.fund, received=given)
-    worst = min([*given.values(), 0.0, replay])
-    given = {"none": 0.0, "other": 0.0, "unknown": worst} | given
-    held = exposure.weights + exposure.draws.sum(axis=0)
-    moves = np.zeros(len(held))
-    for i, label in enumerate(exposure.labels):
-        move = given.get(label, given.get(label.partition(":")[0]))
-        if move is None and held[i] > 0:
-            problem = "no move given for what a fund holds: unknown is never zero"
-            raise DataError(problem, asset=exposure.fund, received=label)
-        moves[i] = move or 0.0
-    W = np.vstack([exposure.weights, exposure.draws])
-    total = W @ moves + np.maximum(0.0, 1.0 - W.sum(axis=1)) * worst
-    ends = [(1 - coverage) / 2, (1 + coverage) / 2]
-    spread = total[1:] if len(total) > 1 else total
-    spread = spread.mean() + exposure.error_scale * (spread - spread.mean())
-    low, high = np.quantile(spread, ends)
-    basis = f"{exposure.method}: {exposure.document}"
-    if replay < total[0]:
-        basis = f"AI-basket beta replay, worse than {basis}"
-    low, high = min(low, total[0]), max(high, total[0])
-    central, low, high = (float(min(v, replay)) for v in (total[0], low, high))
-    return FundMove(central, low, high, basis)
+
+    def __init__(
+        self,
+        market: PricePanel | MarketView,
+        *,
+        window: int = 252,
+        end: Any = None,
+        step: Literal["weekly", "daily"] = "weekly",
+        roles: Sequence[str] = AI_ROLES,
+        remainder: str = "country",
+        others: Mapping[str, Sequence[str]] | None = None,
+        min_members: int = 3,
+        min_r_squared: float = 0.5,
+        max_slope: float = 1.5,
+        draws: int = 200,
+        block: int | None = None,
+        seed: int = 0,
+        hindsight_parameters: bool = False,
+        known_roles: Sequence[str] | None = None,
+    ) -> None:
+        k = {"weekly": OVERLAP, "daily": 1}.get(step, 0)
+        block = 3 * k if block is None else block
+        if not (k and window >= 20 and draws >= 2 and 1 <= block <= window):
+            raise UsageError(
+                "style weights cannot be estimated so",
+                received=f"step {step!r}, window {window}, draws {draws}, "
+                f"block {block}",
+                expected="weekly or daily, at least 20 and 2, block within the window",
+            )
+        self.step, self.sessions, self.window = step, k, window
+        self.roles, self.remainder, self.others = roles, remainder, others or {}
+        self.min_members, self.min_r_squared = min_members, min_r_squared
+        self.max_slope, self.draws, self.block = max_slope, draws, block
+        self.seed = seed
+        if known_roles is None:
+            self.panel, self.role = _known(market, end, hindsight_parameters)
+        else:
+            self.panel, self.role = panel_of(market), known_roles
+        self.panel = self.panel.adjusted()
+        self.prices = self.panel.base_prices()
+        self.level = _last_known(self.prices)
+        self._made: dict[bytes, _Baskets] = {}
+
+    def of(self, fund: str) -> FundExposure:
+        """Weights of one fund; errors as `style_weights`."""
+        rows, k = self._rows(fund), self.sessions
+        baskets = self._baskets(fund, rows)
+        level = self.level[rows, self.panel.index(fund)]
+        y = level[k:] / level[:-k] - 1.0
+        if not y.std() > 0:
+            raise DataError("the fund's price does not move", asset=fund)
+        D = baskets.returns - y[:, None]
+        w = _simplex_weights(D, fund)
+        # Returns that do not overlap, less the weights fitted.
+        free = self.window / k - np.count_nonzero(w)
+        if self.window < 3 * len(baskets.labels) or free < 2:
+            raise ModelError(
+                "too short a window to tell the baskets apart",
+                asset=fund,
+                received=f"{self.window} {self.step} returns, "
+                f"{len(baskets.labels)} baskets",
+            )
+        residual = float((D @ w).std(ddof=1))
+        r_squared = 1.0 - residual**2 / float(y.var(ddof=1))
+        self._check_followed(fund, y, baskets.returns @ w, r_squared)
+        samples = _resampled(baskets, y, fund)
+        scale = self._error_scale(free)
+        days = self.panel.dates[rows]
+        return FundExposure(
+            fund,
+            baskets.labels,
+            w,
+            scale * samples.std(axis=0, ddof=1),
+            "estimated",
+            days[-1],
+            f"{self.step} returns on {len(baskets.labels)} baskets, {days[0]} to "
+            f"{days[-1]}",
+            r_squared=r_squared,
+            residual_volatility=residual,
+            window=self.window,
+            sessions=k,
+            members=baskets.members,
+            draws=samples,
+            error_scale=scale,
+        )
+
+    def _rows(self, fund: str) -> np.ndarray:
+        """Sessions of the fund from which its returns are taken."""
+        rows = np.flatnonzero(np.isfinite(self.prices[:, self.panel.index(fund)]))
+        dates, need = self.panel.dates, self.window + self.sessions
+        if rows.size < need or dates.size - 1 - rows[-1] > STALE_AFTER:
+            last = dates[rows[-1]] if rows.size else "no date"
+            raise DataError(
+                "too short a history to estimate what a fund holds",
+                asset=fund,
+                received=f"{rows.size} prices, the last on {last}",
+                expected=f"at least {need}, the last one recent",
+                fix="Give a documented look-through, or a shorter window.",
+            )
+        return rows[-need:]
+
+    def _baskets(self, fund: str, rows: np.ndarray) -> _Baskets:
+        """Baskets over some sessions, without the fund itself."""
+        u = self.panel.universe
+        company = u.asset_class[u.index(fund)] in COMPANY_CLASSES
+        key = rows.tobytes() + (fund.encode() if company else b"")
+        if key in self._made:
+            return self._made[key]
+        usable = _usable(self.prices, rows)
+        usable[u.index(fund)] = False
+        groups = _role_baskets(
+            self.panel,
+            self.role,
+            usable,
+            self.roles,
+            self.remainder,
+            self.min_members,
+        )
+        groups |= _other_baskets(self.panel, usable, self.others)
+        labels = tuple(sorted(groups))  # any order of the panel gives the same bits
+        if not set(labels) & set(AI_ROLES):
+            raise ModelError(
+                "no company with an AI role to make a basket of",
+                asset=fund,
+                fix="Add companies with dated roles.",
+            )
+        members = tuple(tuple(sorted(groups[x])) for x in labels)
+        used = [fund, *(t for group in members for t in group)]
+        if self.step == "daily" and not same_close(u, used):
+            raise UsageError(
+                "markets close at different hours: use step='weekly'", asset=fund
+            )
+        k = self.sessions
+        X = np.empty((rows.size - k, len(labels)))
+        for j, group in enumerate(members):
+            level = self.level[rows][:, [u.index(t) for t in group]]
+            X[:, j] = (level[k:] / level[:-k] - 1.0).mean(axis=1)
+        counts = self._counts()
+        made = _Baskets(
+            labels,
+            members,
+            X,
+            counts,
+            (counts[:, :, None] * X).transpose(0, 2, 1) @ X,
+            counts @ X,
+        )
+        self._made[key] = made
+        return made
+
+    def _counts(self) -> Matrix:
+        """Circular blocks, drawn once: funds share the dates of a sample."""
+        rng = np.random.Generator(np.random.Philox(key=self.seed))
+        starts = rng.integers(
+            self.window, size=(self.draws, -(-self.window // self.block))
+        )
+        picks = (starts[:, :, None] + np.arange(self.block)).reshape(self.draws, -1)
+        counts = np.zeros((self.draws, self.window))
+        for count, rows in zip(counts, picks[:, : self.window], strict=True):
+            np.add.at(count, rows % self.window, 1.0)
+        return counts
+
+    def _check_followed(
+        self, fund: str, y: Vector, mix: Vector, r_squared: float
+    ) -> None:
+        if r_squared < self.min_r_squared:
+            raise ModelError(
+                "the baskets do not follow this fund: what it holds stays unknown",
+                asset=fund,
+                received=f"R2 {r_squared:.2f}",
+                expected=f"at least {self.min_r_squared:g}",
+                fix="Give a document, others= (bonds), or remainder='sector'.",
+            )
+        slope = float(np.cov(y, mix)[0, 1] / mix.var(ddof=1))
+        if slope > self.max_slope:
+            raise ModelError(
+                "the fund moves by more than its baskets: leveraged",
+                asset=fund,
+                received=f"{slope:.2f} times its mix",
+                expected=f"at most {self.max_slope:g}",
+            )
+
+    def _error_scale(self, free: float) -> float:
+        """What the spread of bootstrap samples is multiplied by.
+
+        What samples of blocks lose of the variance of a mean of overlapping returns,
+        whose autocorrelation is 1 - j/k (Kuensch 1989), and the degrees of freedom.
+        """
+        k = self.sessions
+        j = np.arange(1, min(k, self.block))
+        kept = (1 + 2 * ((1 - j / k) * (1 - j / self.block)).sum()) / k
+        return float(np.sqrt(self.window / k / free / kept))
+
+
+def _resampled(baskets: _Baskets, y: Vector, fund: str) -> Matrix:
+    """(B, K) weights of each bootstrap sample.
+
+    With ``D = X - y``, the products of a sample are ``X'X - s 1' - 1 s' + (y'y) 1 1'``,
+    ``s = X'y``, less those of the means: only ``s`` and ``y'y`` belong to the fund.
+    """
+    from engine.kernels.simplex import SOLVED, simplex_weights
+
+    X, counts = baskets.returns, baskets.counts
+    T, K = X.shape
+    s = (counts * y) @ X
+    products = baskets.products - s[:, :, None] - s[:, None, :]
+    products += (counts @ (y * y))[:, None, None]
+    total = baskets.sums - (counts @ y)[:, None]
+    products -= total[:, :, None] * total[:, None, :] / T
+    products *= (K / np.trace(products, axis1=1, axis2=2))[:, None, None]
+    products[:, np.arange(K), np.arange(K)] += _RIDGE
+    w = np.empty((len(products), K))
+    status = np.empty(len(products), np.int64)
+    simplex_weights(products, w, status)
+    # Products of baskets that are alike lose digits; their returns do not.
+    D = X - y[:, None]
+    for b in np.flatnonzero((status != SOLVED) | ~(_gap(products, w) <= _GAP)):
+        rows = np.repeat(np.arange(T), counts[b].astype(int))
+        w[b] = _simplex_weights(D[rows], fund)
+    return w
 
 
 def _known(market: PricePanel | MarketView, end: Any, hindsight: bool) -> Any:
@@ -249,6 +363,12 @@ def _known(market: PricePanel | MarketView, end: Any, hindsight: bool) -> Any:
         view = market.panel.as_of(end, hindsight_parameters=flag)
         view = view if view.time <= market.time else market
     return view.panel, view.roles()
+
+
+def same_close(universe: Universe, tickers: Sequence[str]) -> bool:
+    """Whether the venues of some assets close at the same moment."""
+    venues = {universe.venue[universe.index(t)] for t in tickers}
+    return len({VENUES[v] if v else None for v in venues}) <= 1
 
 
 def _usable(prices: Matrix, rows: np.ndarray) -> np.ndarray:
@@ -314,8 +434,13 @@ def _simplex_weights(D: Matrix, fund: str) -> Vector:
         w = u / u.sum()
     except RuntimeError as error:
         raise SolverError("no style weights", asset=fund, received=error) from error
-    slope = A.T @ (A @ w)
-    gap = float(w @ slope - slope.min())  # bounds the objective's excess
-    if not gap <= 1e-8:
+    gap = float(_gap((A.T @ A)[None], w[None])[0])
+    if not gap <= _GAP:
         raise SolverError("style weights are not optimal", asset=fund, received=gap)
     return w
+
+
+def _gap(products: np.ndarray, w: Matrix) -> Vector:
+    """(B,) what the objective may exceed its minimum by, at (B, K) weights."""
+    slope = (products @ w[:, :, None])[:, :, 0]
+    return (w * slope).sum(axis=1) - slope.min(axis=1)

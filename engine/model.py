@@ -12,17 +12,16 @@ from engine._base import Value, check_labels, frozen_array, html_table
 from engine.covariance import (
     FactorCovariance,
     correlation_to_covariance,
-    ewma,
-    ledoit_wolf,
     nearest_correlation,
-    sample,
     split,
 )
+from engine.covariance._named import named
 from engine.data.panel import PricePanel
 from engine.data.portfolio import cash_label
 from engine.data.universe import Universe
 from engine.data.view import MarketView
 from engine.errors import DataError, ModelError, UsageError
+from engine.fund_table import FundTable, fund_table
 from engine.returns import (
     Frequency,
     closes_together,
@@ -32,14 +31,6 @@ from engine.returns import (
 )
 
 MEANS = ("zero_excess", "sample")
-COVARIANCES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
-    "sample": sample,
-    "ewma": ewma,
-    "ledoit_wolf": lambda X: ledoit_wolf(X, "constant_correlation"),
-    "ledoit_wolf_identity": lambda X: ledoit_wolf(X, "identity"),
-    "ledoit_wolf_single_index": lambda X: ledoit_wolf(X, "single_index"),
-}
-"""Estimators by name; `fit` also takes any callable (T, N) -> (N, N)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +60,8 @@ class ReturnModel(Value):
         How and on what it was estimated.
     sessions : int
         Sessions in one period: 1, or 5 for weekly returns.
+    funds : FundTable
+        What the funds among the assets hold, as known at ``as_of``.
     synthetic, hindsight_parameters : bool
         Stamps that travel to every output.
     """
@@ -92,6 +85,7 @@ class ReturnModel(Value):
     synthetic: bool = False
     hindsight_parameters: bool = False
     notes: tuple[str, ...] = field(default_factory=tuple)
+    funds: FundTable = field(default_factory=FundTable)
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -182,6 +176,8 @@ def fit(
     cash_currencies: Sequence[str] = (),
     tickers: Sequence[str] | None = None,
     hindsight_parameters: bool = False,
+    funds: str = "estimated",
+    look_through: Any = None,
 ) -> ReturnModel:
     """Estimate a return model from what a panel or view shows.
 
@@ -192,10 +188,13 @@ def fit(
         Expected simple return per period equal to the cash rate. A trailing mean
         flatters a stress of names that rose (methods 4b), so ``sample`` must be asked
         for and is stamped. Values are annual log means as decimals.
-    covariance : str, callable or (N, N) array, default "ledoit_wolf"
-        sample, ewma, ledoit_wolf (constant correlation), ledoit_wolf_identity,
-        ledoit_wolf_single_index; or a function (T, N) -> (N, N); or the matrix itself
-        per period, which may be a DataFrame and is then aligned by name.
+    covariance : str, callable, FactorCovariance or (N, N) array
+        Name of an estimator of `engine.covariance` that needs observations alone, such
+        as ``"ledoit_wolf"`` (constant correlation, the default), ``"sample"``,
+        ``"nonlinear_shrinkage"`` or ``"factor"`` (a wrong name lists them all); or a
+        function (T, N) -> (N, N); or the matrix itself per period, which may be a
+        DataFrame and is then aligned by name. The factor form stays one, except where
+        markets close at different hours.
     frequency : {"daily", "weekly", "synchronised"}, optional
         Default: ``daily`` when all venues close at the same moment, else
         ``synchronised``: correlations from overlapping five-session returns,
@@ -212,6 +211,13 @@ def fit(
     hindsight_parameters : bool, default False
         Admit hypothetical shocks and roles dated later than the data; a view brings
         its own admission. Stamps everything made from the model.
+    funds : {"estimated", "bands"}, default "estimated"
+        What to do with funds that no document describes: estimate their weights by AI
+        role from a year of returns, against all companies that ``market`` shows
+        (`engine.fund_table`), or leave them to the bands of their sector.
+    look_through : path or DataFrame, optional
+        Dated documents of what funds hold (`engine.data.look_through`), in place of
+        those that the panel carries.
 
     Raises
     ------
@@ -243,6 +249,8 @@ def fit(
     per_year = sessions_per_year(panel.dates)
     average = X.mean(axis=0)
     if frequency == "synchronised":
+        if isinstance(matrix, FactorCovariance):
+            matrix = matrix.dense()
         combined, X, average = _synchronised(panel, matrix, periods, extra)
         if isinstance(covariance, str) or callable(covariance):
             matrix = combined  # a matrix that was given stays as it is
@@ -284,6 +292,9 @@ def fit(
         synthetic=panel.synthetic,
         hindsight_parameters=hindsight,
         notes=tuple(notes),
+        funds=fund_table(
+            market, panel.tickers, method=funds, look_through=look_through
+        ),
     )
 
 
@@ -303,18 +314,21 @@ def _check_moves(X: np.ndarray, assets: Sequence[str]) -> None:
         )
 
 
-def _covariance(covariance: Any, X: np.ndarray, assets: tuple[str, ...]) -> np.ndarray:
+def _covariance(covariance: Any, X: np.ndarray, assets: tuple[str, ...]) -> Any:
+    """Dense matrix, or the factor form where that is what was given or estimated."""
     if isinstance(covariance, str):
-        if covariance not in COVARIANCES:
-            raise UsageError(
-                "unknown covariance estimator",
-                received=repr(covariance),
-                expected=", ".join(COVARIANCES),
-            )
-        return COVARIANCES[covariance](X)
+        covariance = named(covariance)
     if callable(covariance):
-        matrix = np.asarray(covariance(X), dtype=np.float64)
-    elif hasattr(covariance, "loc"):
+        covariance = covariance(X)
+    if isinstance(covariance, FactorCovariance):
+        if covariance.shape[0] != len(assets):
+            raise ModelError(
+                "the given covariance has the wrong shape",
+                received=covariance.shape,
+                expected=(len(assets),) * 2,
+            )
+        return covariance
+    if hasattr(covariance, "loc"):
         missing = [
             a
             for a in assets
@@ -323,11 +337,6 @@ def _covariance(covariance: Any, X: np.ndarray, assets: tuple[str, ...]) -> np.n
         if missing:
             raise ModelError("the given covariance lacks an asset", asset=missing[0])
         matrix = covariance.loc[list(assets), list(assets)].to_numpy(np.float64)
-    elif isinstance(covariance, FactorCovariance):
-        raise UsageError(
-            "fit takes a dense covariance",
-            fix="Pass covariance.dense(), or build a ReturnModel with the factor form.",
-        )
     else:
         matrix = np.asarray(covariance, dtype=np.float64)
     if matrix.shape != (len(assets),) * 2 or not np.isfinite(matrix).all():
@@ -379,8 +388,10 @@ def _mean(mean, matrix, average, assets, cash_rate, per_year):
             )
         if mean == "sample":
             return average, mean
+        factor = isinstance(matrix, FactorCovariance)
+        variances = matrix.variances() if factor else np.diagonal(matrix)
         # E[exp(x)] = 1 + cash for Gaussian x; simulation centres exactly in any case.
-        return np.log1p(cash_rate) / per_year - 0.5 * np.diagonal(matrix), mean
+        return np.log1p(cash_rate) / per_year - 0.5 * variances, mean
     if hasattr(mean, "keys"):  # a mapping, or a Series: by label, never by position
         missing = [a for a in assets if a not in mean]
         if missing:

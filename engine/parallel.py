@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -51,10 +52,26 @@ def thread_limits(blas_threads: int = 1) -> Iterator[None]:
     BLAS results differ in the last bits between thread counts, so all work that
     feeds seeded output runs under a fixed count (one).
     """
-    import threadpoolctl
-
-    with threadpoolctl.threadpool_limits(limits=blas_threads):
+    with _pools().limit(limits=blas_threads):
         yield
+
+
+_found: tuple[int, Any] = (0, None)
+
+
+def _pools() -> Any:
+    """Return the thread pools of this process: looked for again after any import.
+
+    Searching the loaded libraries takes milliseconds, setting a pool microseconds; a
+    library brings its pool when a module that needs it is imported.
+    """
+    global _found
+    modules = len(sys.modules)
+    if _found[0] != modules:
+        import threadpoolctl
+
+        _found = (len(sys.modules), threadpoolctl.ThreadpoolController())
+    return _found[1]
 
 
 def _limited(function: Callable[[Item], Result], item: Item) -> Result:
@@ -113,11 +130,8 @@ def _map(
     jobs: int,
 ) -> Iterator[Result]:
     if executor == "serial" or jobs == 1:
-        import threadpoolctl
-
-        pools = threadpoolctl.ThreadpoolController()
         for item in items:
-            with pools.limit(limits=1):
+            with _pools().limit(limits=1):
                 result = function(item)
             yield result
         return

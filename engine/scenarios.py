@@ -9,7 +9,7 @@ import numpy as np
 
 from engine._base import Value, check_labels, frozen_array
 from engine._typing import Vector
-from engine.data.portfolio import Portfolio
+from engine.data.portfolio import Portfolio, cash_label
 from engine.data.universe import Universe
 from engine.errors import DataError, ModelError, UsageError
 
@@ -120,34 +120,97 @@ class ScenarioSet(Value):
         ----------
         weights : Portfolio, mapping or (N,) array_like
         """
-        if isinstance(weights, Portfolio):
-            return weights.weights_on(self.assets)
-        if hasattr(weights, "items"):
-            given: dict[str, float] = {}
-            for label, value in weights.items():
-                if str(label) in given:  # a Series may repeat a label
-                    raise DataError("two weights carry one label", asset=str(label))
-                if not np.isfinite(value):
-                    raise DataError(
-                        "a weight is not finite", asset=str(label), received=value
-                    )
-                given[str(label)] = float(value)
-            unknown = [k for k in given if k not in set(self.assets)]
-            if unknown:
-                raise DataError("a weight names no scenario asset", asset=unknown[0])
-            return np.array([given.get(a, 0.0) for a in self.assets])
-        values = np.asarray(weights, dtype=np.float64)
-        if values.shape != (len(self.assets),) or not np.isfinite(values).all():
-            raise DataError(
-                "weights do not match the scenarios, or hold NaN",
-                received=f"shape {values.shape}",
-                expected=f"({len(self.assets)},)",
-            )
-        return values
+        return align_weights(self.assets, weights)
 
     def losses(self, weights: Any) -> Vector:
         """(S,) loss of a portfolio in each scenario: ``-returns @ weights``."""
         return -(self.returns @ self.align(weights))
+
+    def book_paths(
+        self,
+        weights: Any,
+        *,
+        rebalance: int | None = None,
+        half_spread_bps: float = 0.0,
+    ) -> np.ndarray:
+        """(S, H) value of a book after each session, starting at one.
+
+        Parameters
+        ----------
+        weights : Portfolio, mapping or (N,) array_like
+            Held at the start; what they leave of one earns nothing.
+        rebalance : int, optional
+            Sessions between returns to the weights (1: every session; none after the
+            last); default buy-and-hold.
+        half_spread_bps : float, default 0
+            One-way cost on traded value; base-currency cash trades free. Paid out of
+            the book, whose weights after trading are exactly those given.
+
+        Raises
+        ------
+        UsageError
+            The set holds no paths; an option is out of range.
+        ModelError
+            A leveraged book has nothing left at a rebalance.
+        """
+        from engine.kernels.paths import DONE, book_values
+
+        if self.paths is None:
+            raise UsageError(
+                "the scenarios hold no paths",
+                received="returns at the horizon alone",
+                fix="Draw them with paths=True.",
+            )
+        every = 0 if rebalance is None else rebalance
+        if isinstance(every, bool) or not isinstance(every, (int, np.integer)):
+            raise UsageError("rebalance is a number of sessions", received=rebalance)
+        if rebalance is not None and every < 1:
+            raise UsageError("rebalance at least every session", received=rebalance)
+        if not 0.0 <= half_spread_bps < 1e4:
+            raise UsageError(
+                "half_spread_bps lies in [0, 10000)", received=half_spread_bps
+            )
+        w = np.ascontiguousarray(self.align(weights), dtype=np.float64).copy()
+        cost = half_spread_bps * 1e-4
+        if every and cost * np.abs(w).sum() >= 1.0:
+            raise UsageError(
+                "trading the whole book would cost all of it",
+                received=f"gross weight {np.abs(w).sum():.2f} at {half_spread_bps} bp",
+            )
+        costs = np.full(w.size, cost)
+        costs[[a == cash_label(self.base_currency) for a in self.assets]] = 0.0
+        value = np.empty(self.paths.shape[:2])
+        status, scenario = book_values(self.paths, w, costs, int(every), value)
+        if status != DONE:
+            raise ModelError(
+                "the book has nothing left to rebalance",
+                received=f"scenario {scenario}",
+                fix="Lower the leverage, or hold it without rebalancing.",
+            )
+        return value
+
+    def drawdowns(
+        self,
+        weights: Any,
+        *,
+        rebalance: int | None = None,
+        half_spread_bps: float = 0.0,
+    ) -> Vector:
+        """(S,) largest fall from a running peak along each path, the start included.
+
+        Parameters
+        ----------
+        weights, rebalance, half_spread_bps
+            As in `book_paths`.
+        """
+        from engine.kernels.paths import deepest
+
+        value = self.book_paths(
+            weights, rebalance=rebalance, half_spread_bps=half_spread_bps
+        )
+        out = np.empty(value.shape[0])
+        deepest(value, out)
+        return out
 
     def rows(self, leg: str) -> np.ndarray:
         """(S,) bool: scenarios of one leg."""
@@ -273,3 +336,31 @@ class ScenarioSet(Value):
             f"horizon {self.horizon} sessions, {self.distribution}, legs "
             f"{', '.join(self.legs)}, seed {self.seed})"
         )
+
+
+def align_weights(assets: tuple[str, ...], weights: Any) -> Vector:
+    """(N,) weights in the order of ``assets``; see `ScenarioSet.align`."""
+    if isinstance(weights, Portfolio):
+        return weights.weights_on(assets)
+    if hasattr(weights, "items"):
+        given: dict[str, float] = {}
+        for label, value in weights.items():
+            if str(label) in given:  # a Series may repeat a label
+                raise DataError("two weights carry one label", asset=str(label))
+            if not np.isfinite(value):
+                raise DataError(
+                    "a weight is not finite", asset=str(label), received=value
+                )
+            given[str(label)] = float(value)
+        unknown = [k for k in given if k not in set(assets)]
+        if unknown:
+            raise DataError("a weight names no scenario asset", asset=unknown[0])
+        return np.array([given.get(a, 0.0) for a in assets])
+    values = np.asarray(weights, dtype=np.float64)
+    if values.shape != (len(assets),) or not np.isfinite(values).all():
+        raise DataError(
+            "weights do not match the scenarios, or hold NaN",
+            received=f"shape {values.shape}",
+            expected=f"({len(assets)},)",
+        )
+    return values

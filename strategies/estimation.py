@@ -64,6 +64,7 @@ def estimate_model(
     *,
     window: int,
     covariance: str = "ledoit_wolf",
+    funds: str = "estimated",
 ) -> ReturnModel:
     """Fit the return model on the eligible assets of a view."""
     return fit(
@@ -71,6 +72,7 @@ def estimate_model(
         tickers=eligible(view, tickers, window=window),
         window=window,
         covariance=covariance,
+        funds=funds,
     )
 
 

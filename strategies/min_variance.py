@@ -42,9 +42,13 @@ class MinimumVariance:
     name: str = "minimum variance"
 
     def estimate(self, view: MarketView) -> ReturnModel:
-        """Fit the covariance on what was tradable."""
+        """Fit the covariance on what was tradable; it has no shock to look through."""
         return estimate_model(
-            view, self.tickers, window=self.window, covariance=self.covariance
+            view,
+            self.tickers,
+            window=self.window,
+            covariance=self.covariance,
+            funds="bands",
         )
 
     def propose(

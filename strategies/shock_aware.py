@@ -77,6 +77,11 @@ class ShockAware:
         Cap on the 95% expected shortfall over 21 sessions; needs ``n_scenarios``.
     n_scenarios, seed : int
         For the expected shortfall.
+    covariance : str, default "ledoit_wolf"
+        Estimator, as in `engine.fit`.
+    funds : {"estimated", "bands"}, default "estimated"
+        Treatment of funds without a document, as in `engine.fit`: estimated anew as of
+        every date.
     """
 
     book: Mapping[str, float]
@@ -87,15 +92,23 @@ class ShockAware:
     groups: tuple[GroupLimit, ...] = ()
     es_cap: float | None = None
     window: int = 504
+    covariance: str = "ledoit_wolf"
     n_scenarios: int = 5000
     seed: int = 0
     costs: Costs = field(default_factory=Costs)
+    funds: str = "estimated"
     name: str = "shock-aware"
 
     def estimate(self, view: MarketView) -> ReturnModel:
         """Fit on what was tradable; refuses undated roles without hindsight."""
         view.roles()
-        return estimate_model(view, self.tickers, window=self.window)
+        return estimate_model(
+            view,
+            self.tickers,
+            window=self.window,
+            covariance=self.covariance,
+            funds=self.funds,
+        )
 
     def propose(
         self,
@@ -136,7 +149,7 @@ class HoldWithCash:
 
     Parameters
     ----------
-    book, limit, shock, window
+    book, limit, shock, window, covariance, funds
         As for `ShockAware`; the loss is measured by the same function.
     """
 
@@ -145,12 +158,20 @@ class HoldWithCash:
     shock: CheapModelShock = field(default_factory=CheapModelShock)
     tickers: tuple[str, ...] | None = None
     window: int = 504
+    covariance: str = "ledoit_wolf"
+    funds: str = "estimated"
     name: str = "hold + cash"
 
     def estimate(self, view: MarketView) -> ReturnModel:
         """Fit on the same assets, so that betas and roles are the same."""
         view.roles()
-        return estimate_model(view, self.tickers, window=self.window)
+        return estimate_model(
+            view,
+            self.tickers,
+            window=self.window,
+            covariance=self.covariance,
+            funds=self.funds,
+        )
 
     def propose(
         self,

@@ -8,11 +8,34 @@ import pytest
 from benchmarks import run as house
 from benchmarks.case import Case
 from benchmarks.cases import CASES
+from benchmarks.process import PeerMissingError, interpreter
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 def test_all_candidates_agree(case):
     house.compare_answers(case, case.build(**case.sizes["small"]))
+
+
+@pytest.mark.parametrize(
+    ("case", "name"),
+    [(case, name) for case in CASES for name in case.peers],
+    ids=lambda v: getattr(v, "name", v),
+)
+def test_peers_of_other_environments_agree(case, name):
+    try:
+        interpreter(case.peers[name].environment)
+    except PeerMissingError as missing:
+        pytest.skip(str(missing))
+    row = house.measure(case, "small")
+    assert name in row["ratio_to_ours"] and not row["failed"]
+
+
+def test_names_of_cases_are_unique_and_candidates_apart_exist():
+    names = [case.name for case in CASES]
+    assert len(set(names)) == len(names)
+    for case in CASES:
+        if case.apart:
+            assert set(case.apart) <= set(case.build(**case.sizes["small"]))
 
 
 def _case(answer):

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from fund_market import SIZE, TRUE, make
 
-from engine import DataError, PricePanel, Universe
+from engine import DataError
 from engine.data.look_through import (
     FundExposure,
     documented_exposure,
@@ -15,58 +16,7 @@ from engine.data.look_through import (
     read_look_through,
 )
 from engine.errors import LookAheadError, ModelError, UsageError
-from engine.funds import fund_moves, style_weights
-
-TRUE = {
-    "accelerator": 0.4,
-    "power_gen": 0.25,
-    "none:Japan": 0.2,
-    "none:United States": 0.15,
-}
-SIZE = {
-    "accelerator": 4,
-    "power_gen": 3,
-    "none:Japan": 4,
-    "none:United States": 5,
-    "software": 3,
-}
-
-
-def make(seed, *, weights=TRUE, days=300, noise=0.002, zero="software"):
-    """Panel of companies in baskets, a bond, an equity fund FOF, and the fund F."""
-    rng = np.random.Generator(np.random.Philox(key=seed))
-    market = 0.008 * rng.standard_normal((days, 1))
-    columns, rows, means = {}, [], {}
-    for label, size in SIZE.items():
-        common = market + 0.01 * rng.standard_normal((days, 1))
-        moves = common + 0.012 * rng.standard_normal((days, size))
-        means[label] = moves.mean(axis=1)
-        role, _, country = label.partition(":")
-        for j in range(size):
-            name = f"{label[:3]}{country[:1]}{j}"
-            columns[name] = moves[:, j]
-            rows.append((name, "equity", role, country or "United States"))
-    own = noise * rng.standard_normal(days)
-    own += sum(w * means[x] for x, w in weights.items())
-    columns["BOND"] = 0.004 * rng.standard_normal(days)
-    columns["F"], columns["FOF"] = own, own
-    rows += [("BOND", "etf_bond", "none", "United States")]
-    rows += [(x, "etf_equity", "unknown", "United States") for x in ("F", "FOF")]
-    name, kind, role, country = zip(*rows, strict=True)
-    exposed = [r not in ("none", "unknown") for r in role]
-    start = np.datetime64("2023-06-01")
-    universe = Universe(
-        name,
-        asset_class=kind,
-        role=role,
-        country=country,
-        venue=("NYSE",) * len(name),
-        quote_currency=("USD",) * len(name),
-        role_known_from=np.where(exposed, start, np.datetime64("NaT")),
-    )
-    prices = 50 * np.cumprod(1 + np.column_stack([columns[x] for x in name]), axis=0)
-    dates = np.busday_offset("2023-06-01", np.arange(days))
-    return PricePanel(dates, prices, universe, "total_return", "USD")
+from engine.funds import Styles, style_weights
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +174,6 @@ def test_a_bond_basket_explains_what_shares_cannot(panel):
     assert with_bonds.weight("accelerator") == pytest.approx(0.5, abs=0.03)
     alone = style_weights(half, "F", min_r_squared=-9.0)
     assert alone.r_squared < with_bonds.r_squared - 0.02
-    assert fund_moves(with_bonds, {"accelerator": -0.1} | ROLE_MOVES).central < -0.04
 
 
 def test_a_stale_or_late_company_leaves_its_basket(panel):
@@ -295,6 +244,60 @@ def test_a_fund_that_the_baskets_do_not_follow_stays_unknown(panel):
         style_weights(replace(panel, prices=prices, content_hash=""), "F")
 
 
+@pytest.mark.parametrize("step", ["weekly", "daily"])
+def test_a_leveraged_fund_is_refused_though_it_is_followed(step):
+    """Its mix explains three quarters of the variance, and half of every move."""
+    twice = make(7, leverage=2.0)
+    with pytest.raises(
+        ModelError, match=r"leveraged; at asset F; received [12]\.\d+ t"
+    ):
+        style_weights(twice, "F", step=step)
+    assert style_weights(twice, "F", step=step, max_slope=9.0).r_squared > 0.6
+    assert style_weights(make(7, leverage=1.2), "F", step=step).r_squared > 0.9
+
+
+def test_bootstrap_weights_are_those_of_the_resampled_returns(panel):
+    """Each sample solved by itself, from its own rows of returns."""
+    window, block, draws = 252, 15, 7
+    found = style_weights(panel, "F", window=window, draws=draws, seed=5)
+    levels = panel.prices[-(window + 5) :]
+    moves = levels[5:] / levels[:-5] - 1
+    column = dict(zip(panel.tickers, moves.T, strict=True))
+    X = np.column_stack([np.mean([column[t] for t in g], 0) for g in found.members])
+    rng = np.random.Generator(np.random.Philox(key=5))
+    starts = rng.integers(window, size=(draws, -(-window // block)))
+    for b in range(draws):
+        rows = (starts[b][:, None] + np.arange(block)).ravel()[:window] % window
+        D = (X - column["F"][:, None])[rows]
+        D = D - D.mean(axis=0)
+        w = found.draws[b]
+        slope = D.T @ (D @ w) / np.trace(D.T @ D)
+        assert w @ slope - slope.min() < 1e-8  # first-order conditions on the simplex
+        assert w.min() >= 0 and w.sum() == pytest.approx(1.0)
+
+
+def test_baskets_shared_by_funds_change_no_bit(panel):
+    styles = Styles(panel)
+    first, again = styles.of("FOF"), styles.of("F")
+    assert same(again, style_weights(panel, "F"))
+    assert same(first, style_weights(panel, "FOF"))
+    inside = styles.of("F").members[0][0]  # a company is never in its own basket
+    with pytest.raises(ModelError, match="do not follow"):
+        Styles(panel, min_r_squared=1.0).of(inside)
+    assert same(styles.of("F"), again)
+
+
+def test_baskets_that_are_alike_still_resample():
+    """Companies that hardly differ: products lose their digits, returns do not."""
+    alike = make(3, noise=0.0)
+    prices = alike.prices.copy()
+    for i in range(len(alike.tickers)):
+        prices[:, i] = prices[:, 0] * (1 + 1e-9 * i * np.sin(np.arange(len(prices))))
+    prices[:, alike.index("F")] = prices[:, 0]
+    found = style_weights(replace(alike, prices=prices, content_hash=""), "F", draws=5)
+    assert found.draws.sum(axis=1) == pytest.approx(1.0)
+
+
 # Documents ---------------------------------------------------------------------------
 
 ROWS = [
@@ -307,7 +310,6 @@ ROWS = [
     ("EWT", "ticker", "MYST", 0.30, "2024-09-30", "holdings file"),
 ]
 COLUMNS = ["fund", "kind", "label", "weight", "known_from", "document"]
-ROLE_MOVES = {"power_gen": -0.2, "software": 0.02}
 
 
 @pytest.fixture
@@ -388,59 +390,16 @@ def test_a_table_without_a_column_or_fund_is_refused(frame):
         read_look_through(frame)
 
 
-# Moves -------------------------------------------------------------------------------
-
-
-def exposure(weights, draws=None):
+def exposure(weights):
     return FundExposure(
         fund="F",
         labels=tuple(weights),
         weights=np.array(list(weights.values())),
         standard_errors=np.full(len(weights), np.nan),
-        method="look-through" if draws is None else "estimated",
+        method="look-through",
         known_from=np.datetime64("2025-01-24"),
         document="sheet",
-        draws=np.empty((0, 0)) if draws is None else np.array(draws),
     )
-
-
-def test_a_move_is_the_weighted_sum():
-    held = exposure({"accelerator": 0.5, "none:Japan": 0.3, "software": 0.2})
-    move = fund_moves(held, {"accelerator": -0.2, "software": 0.05})
-    assert move.central == pytest.approx(-0.09)
-    assert move.low == move.high == move.central
-    shifted = fund_moves(held, {"accelerator": -0.2, "software": 0.05, "none": -0.01})
-    assert shifted.central == pytest.approx(-0.093)
-
-
-def test_what_is_not_covered_is_never_zero():
-    held = exposure({"accelerator": 0.5, "software": 0.2, "unknown": 0.1})
-    move = fund_moves(held, {"accelerator": -0.2, "software": 0.05})
-    assert move.central == pytest.approx(-0.1 + 0.01 - 0.2 * 0.3)
-    low = fund_moves(held, {"accelerator": -0.2, "software": 0.05}, beta_replay=-0.3)
-    assert low.central == pytest.approx(-0.3)
-    with pytest.raises(DataError, match="software"):
-        fund_moves(held, {"accelerator": -0.2})
-    with pytest.raises(DataError, match="finite"):
-        fund_moves(held, {"accelerator": np.nan, "software": 0.0})
-    with pytest.raises(DataError, match="finite"):
-        fund_moves(held, {"accelerator": 0.0}, beta_replay=float("nan"))
-
-
-def test_the_worse_of_weights_and_replay_and_the_band():
-    share = np.linspace(0.4, 0.6, 201)
-    held = exposure(
-        {"accelerator": 0.5, "none:Japan": 0.5}, np.column_stack([share, 1 - share])
-    )
-    move = fund_moves(held, {"accelerator": -0.2})
-    assert move.central == pytest.approx(-0.1) and move.basis.startswith("estimated")
-    assert (move.low, move.high) == pytest.approx((-0.118, -0.082))
-    mild = fund_moves(held, {"accelerator": -0.2}, beta_replay=-0.05)
-    assert mild == move
-    worse = fund_moves(held, {"accelerator": -0.2}, beta_replay=-0.11)
-    assert worse.central == worse.high == -0.11 and worse.low == move.low
-    assert "replay" in worse.basis
-    assert fund_moves(held, {"accelerator": -0.2}, coverage=0.5).low > move.low
 
 
 def test_weights_that_cannot_be_right_are_refused():

@@ -4,33 +4,13 @@ import os
 
 import numpy as np
 import pytest
+from model_cases import a_model
 from scipy import stats
 
 from engine.covariance import FactorCovariance
-from engine.data.universe import Universe
 from engine.errors import ModelError, UsageError
-from engine.model import ReturnModel
 from engine.montecarlo import simulate
 from engine.parallel import BLOCK_SIZE
-
-
-def a_model(covariance, **changes):
-    n = covariance.shape[0]
-    names = tuple(f"A{i}" for i in range(n))
-    fields = dict(
-        assets=names,
-        mean=np.linspace(-1e-3, 1e-3, n),
-        covariance=covariance,
-        tail_dof=np.inf,
-        return_kind="log",
-        periods_per_year=252.0,
-        cash_rate=0.04,
-        mean_kind="given",
-        universe=Universe(names),
-        base_currency="USD",
-        as_of=np.datetime64("2025-01-24"),
-    )
-    return ReturnModel(**(fields | changes))
 
 
 def factor_form(N, K=3, seed=0):

@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 
 from engine.covariance import FactorCovariance, ledoit_wolf, sample
+from engine.covariance._named import named, names
 from engine.data.load import load_panel
 from engine.data.universe import Universe
 from engine.errors import DataError, ModelError, UsageError
-from engine.model import COVARIANCES, ReturnModel, fit, fit_dof
+from engine.model import ReturnModel, fit, fit_dof
+from engine.montecarlo import simulate
 from engine.returns import closes_together, compute, sessions_per_year
 
 fit_all = partial(fit, window=None)
@@ -283,11 +285,17 @@ def test_nikkei_and_sp500_same_date_and_synchronised(real_data):
 # ------------------------------------------------------------------------------- fit
 
 
-@pytest.mark.parametrize("name", sorted(COVARIANCES))
+@pytest.mark.parametrize("name", sorted(names()))
 def test_named_estimators_see_the_last_window(name):
     logs = normal(300, 4, 2)
     model = fit_all(make_panel(logs), covariance=name, window=100)
-    np.testing.assert_allclose(model.covariance, COVARIANCES[name](logs[-100:]))
+    expected = named(name)(logs[-100:])
+    if isinstance(expected, FactorCovariance):
+        assert isinstance(model.covariance, FactorCovariance)
+        expected = expected.dense()
+    np.testing.assert_allclose(
+        model.dense_covariance(), expected, rtol=1e-6, atol=1e-16
+    )
     assert model.estimator == name
     assert model.window[2] == 100
 
@@ -362,13 +370,23 @@ def test_given_covariance_follows_labels():
         fit_all(panel, covariance=np.array([[1.0, 2.0], [2.0, 1.0]]))
     with pytest.raises(ModelError, match="not symmetric"):
         fit_all(panel, covariance=np.array([[1.0, 0.2], [0.1, 1.0]]))
-    with pytest.raises(UsageError, match="dense"):
-        fit_all(panel, covariance=FactorCovariance(np.ones((2, 1)), [[1.0]], [1, 1]))
+    with pytest.raises(ModelError, match="wrong shape"):
+        fit_all(panel, covariance=FactorCovariance(np.ones((3, 1)), [[1.0]], [1] * 3))
+
+
+def test_a_factor_form_stays_one_and_is_simulated_as_its_dense_equal():
+    panel = make_panel(normal(300, 6, 5))
+    model = fit_all(panel, covariance="factor")
+    assert isinstance(model.covariance, FactorCovariance)
+    dense = fit_all(panel, covariance=model.dense_covariance())
+    np.testing.assert_allclose(model.mean, dense.mean, rtol=1e-12)
+    spread = [simulate(m, 60_000, seed=3).returns.std(axis=0) for m in (model, dense)]
+    np.testing.assert_allclose(spread[0][:6], spread[1][:6], rtol=0.02)
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"mean": "momentum"}, {"covariance": "gerber"}, {"tail": "cauchy"}],
+    [{"mean": "momentum"}, {"covariance": "gerbera"}, {"tail": "cauchy"}],
 )
 def test_unknown_names_are_usage_errors(options):
     with pytest.raises(UsageError, match="unknown"):

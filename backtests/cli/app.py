@@ -16,8 +16,11 @@ from backtests.cli.options import (
     Run,
     Shock,
     Walk,
+    names,
     settings,
 )
+
+COMPARED = "sample,ewma,ledoit_wolf,ledoit_wolf_identity,oas,nonlinear_shrinkage,factor"
 
 app = App(
     name="ballast",
@@ -90,6 +93,81 @@ def shocks(
     inspect.shocks(
         shock or Shock(), source or Prices(), moves=moves, window=window, json=json
     )
+
+
+@app.command
+def covariance(
+    *,
+    source: Prices | None = None,
+    estimators: str = COMPARED,
+    window: int = 504,
+    horizon: int = 21,
+    step: int | None = None,
+    dof: float | None = None,
+    rank_by: str = "log_likelihood",
+    baseline: str | None = None,
+    start: str | None = None,
+    end: str | None = None,
+    n_jobs: int = 1,
+    out: Path | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+    quiet: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Compare covariance estimators by how well they forecast, walking forward.
+
+    Every estimate sees only the window before the returns it is scored on.
+
+    Parameters
+    ----------
+    source
+        Where prices come from.
+    estimators
+        Names separated by commas; a wrong one lists them all.
+    window
+        Returns that each estimate sees.
+    horizon
+        Returns scored after each forecast.
+    step
+        Returns between forecasts; the horizon by default.
+    dof
+        Add a Student-t likelihood with these degrees of freedom.
+    rank_by
+        log_likelihood, t_log_likelihood, variance_qlike or min_variance.
+    baseline
+        Estimator the others are compared with; the best by default.
+    start
+        First date used.
+    end
+        Last date used.
+    n_jobs
+        Worker processes; -1 for one per core.
+    out
+        Write the table to this CSV.
+    json
+        Print JSON for machines.
+    quiet
+        No progress on the error stream.
+    """
+    from backtests.cli import inspect
+    from engine.covariance import compare
+
+    with Meter(quiet) as meter:
+        panel = (source or Prices()).load()
+        if start is not None or end is not None:
+            panel = panel.between(start, end)
+        found = compare(
+            panel,
+            list(names(estimators) or ()),
+            window=window,
+            horizon=horizon,
+            step=step,
+            dof=dof,
+            rank_by=rank_by,
+            baseline=baseline,
+            n_jobs=n_jobs,
+            progress=meter,
+        )
+    inspect.comparison(found, panel, out=out, json=json)
 
 
 @app.command

@@ -9,6 +9,7 @@ import numpy as np
 
 from backtests.cli import show
 from backtests.cli.options import Prices, Shock
+from engine.covariance import Comparison
 from engine.data.calendars import session_status
 from engine.data.files import read_table, write_csv, write_parquet
 from engine.data.load import SYNTHETIC_MARK, load_panel
@@ -170,7 +171,8 @@ def shocks(
 
     panel = source.load()
     view = panel.as_of(panel.dates[-1], hindsight_parameters=True)
-    model = fit(view, window=window, tickers=eligible(view, None, window=window))
+    names = eligible(view, None, window=window)
+    model = fit(view, window=window, tickers=names, funds=shock.funds)
     chosen = CheapModelShock(shock.preset, severity=shock.severity)
     frame = chosen.moves(model.universe, model).to_frame()
     if json:
@@ -194,3 +196,27 @@ def shocks(
             ],
         )
     )
+
+
+def comparison(found: Comparison, panel: PricePanel, *, out: Path | None, json: bool):
+    """Show a comparison of covariance estimators, best first."""
+    frame = found.to_frame()
+    if out is not None:
+        write_csv(out, frame)
+    if json:
+        show.emit_json(
+            {
+                "estimators": frame.to_dict("records"),
+                "rank_by": found.rank_by,
+                "forecasts": len(found.origins),
+                "assets": list(found.assets),
+                "note": found.note,
+                "failures": [list(f) for f in found.failures],
+                "data_hash": panel.content_hash,
+                "synthetic": panel.synthetic,
+            }
+        )
+        return
+    if panel.synthetic:
+        show.stamps(["SYNTHETIC prices: they say nothing about real estimators."])
+    print(found)

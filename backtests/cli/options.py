@@ -50,6 +50,9 @@ class Prices:
     """Who may be bought, and when: ticker, start, end (empty: still a member)."""
     calendar: Path | None = None
     """Days on which a venue did not follow its calendar: date, venue, kind[, close]."""
+    look_through: Path | None = None
+    """What dated documents say funds hold: fund, kind, label, weight, known_from,
+    document. It goes before an estimate."""
 
     def load(self, book: Portfolio | None = None) -> PricePanel:
         """Load the panel; the assets of ``book`` join an explicit list of tickers."""
@@ -74,6 +77,7 @@ class Prices:
             as_basis=self.as_basis,
             membership=self.membership,
             calendar=self.calendar,
+            look_through=self.look_through,
         )
 
     def source(self) -> Any:
@@ -104,6 +108,8 @@ class Run:
     """Seed of the scenarios."""
     window: int = 504
     """Sessions used for estimation."""
+    covariance: str = "ledoit_wolf"
+    """Estimator of covariance; "ballast covariance" compares them on your prices."""
     horizon: int = 21
     """Sessions of the base scenarios."""
     scenarios: int = 20_000
@@ -141,6 +147,9 @@ class Shock:
     """market_view, substitution or jevons."""
     severity: float = 1.0
     """Multiplies the whole structural log move."""
+    funds: str = "estimated"
+    """Funds without a document: weights by AI role estimated from a year of returns, or
+    the bands of their sector (estimated or bands)."""
 
 
 @Parameter(name="*")
@@ -236,6 +245,7 @@ def settings(
         limit=limits.limit,
         candidates=names(limits.candidates),
         window=run.window,
+        covariance=run.covariance,
         horizon=run.horizon,
         n_scenarios=run.scenarios,
         level=run.level,
@@ -252,6 +262,7 @@ def settings(
         end=None if walk is None else walk.end,
         schedule="monthly" if walk is None else walk.schedule,
         hindsight_parameters=run.hindsight_parameters,
+        funds=shock.funds,
     )
 
 

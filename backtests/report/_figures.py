@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from backtests.report._inputs import (
     ReportInputs,
     brief,
+    by_role,
     day,
     label,
     labels_of,
@@ -41,14 +42,18 @@ from backtests.report._style import (
     loss_axis,
     percent_axis,
 )
+from engine._stress import ShockResult
 
 _MOST_BARS = 30
 LOSS_AXIS = "← gain | loss of net asset value →"
 
 
-def _grouped(inputs: ReportInputs, values: np.ndarray, by: str) -> dict[str, float]:
-    assets = inputs.stress.scenarios.assets
+def _grouped(inputs: ReportInputs, result: ShockResult, by: str) -> dict[str, float]:
+    assets, values = inputs.stress.scenarios.assets, result.by_asset
     out: dict[str, float] = {}
+    if by == "role":
+        out = {k: loss for k, (_, loss) in by_role(inputs.stress, result.name).items()}
+        return dict(sorted(out.items(), key=lambda pair: -pair[1]))
     for key, value, weight in zip(
         labels_of(inputs, assets, by), values, inputs.stress.weights, strict=True
     ):
@@ -221,8 +226,7 @@ def groups(inputs: ReportInputs) -> Picture | None:
     if not results:
         return None
     sums = {
-        by: [_grouped(inputs, r.by_asset, by) for r in results]
-        for by in ("role", "country")
+        by: [_grouped(inputs, r, by) for r in results] for by in ("role", "country")
     }
     sizes = [len(sums[by][0]) for by in sums]
     figure, axes = draw(
@@ -271,6 +275,8 @@ def groups(inputs: ReportInputs) -> Picture | None:
     alt = f"Loss by role and country; the largest role is {label(top)}"
     caption = "Each column of marks sums to the loss of its preset. Role colours are "
     caption += "those of the holdings picture."
+    if inputs.stress.looked_through():
+        caption += " By role, funds are looked through; by country they are not."
     return finish(
         figure,
         inputs.short_stamps(of="stress"),

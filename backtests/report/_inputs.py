@@ -258,7 +258,11 @@ def short_name(shock: str) -> str:
 
 
 _MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
-_LABELS = {"none": "no AI role", "unknown": "unknown exposure"}
+_LABELS = {
+    "none": "no AI role",
+    "unknown": "unknown exposure",
+    "fund": "funds looked through",
+}
 
 
 def label(text: str) -> str:
@@ -361,21 +365,56 @@ def overseas_share(proposal: Proposal, inputs: ReportInputs, home: str) -> list[
 def labels_of(
     inputs: ReportInputs, labels: Sequence[str], attribute: str
 ) -> tuple[str, ...]:
-    """Grouping label of each ticker; cash is its own role and country."""
+    """Grouping label of each ticker; cash is its own role and country.
+
+    A fund that is looked through has the role ``fund``: it has several.
+    """
     universe = inputs.stress.scenarios.universe
+    funds = inputs.stress.looked_through() if attribute == "role" else frozenset()
     known = dict(zip(universe.tickers, universe.labels(attribute), strict=True))
     out = []
     for name in labels:
         if name.startswith("CASH:"):
             text = name.removeprefix("CASH:") if attribute == "currency" else "cash"
+        elif name in funds:
+            text = "fund"
         else:
             text = known.get(name, "") or "not stated"
         out.append(text)
     return tuple(out)
 
 
+def by_role(stress: StressReport, shock: str) -> dict[str, tuple[float, float]]:
+    """Weight and loss of each role, funds looked through; cash is its own role."""
+    out: dict[str, tuple[float, float]] = {}
+    for part in stress.by_holding_and_role(shock):
+        role = "cash" if part.asset.startswith("CASH:") else part.role
+        weight, loss = out.get(role, (0.0, 0.0))
+        out[role] = weight + part.weight, loss + part.loss
+    return out
+
+
+def funds_note(stress: StressReport) -> str:
+    """Say how the funds held are looked through; empty without funds."""
+    funds = getattr(stress.scenarios.model, "funds", None)
+    if funds is None:
+        return ""
+    held = dict(zip(stress.scenarios.assets, np.abs(stress.weights), strict=True))
+    parts = {"by document": 0.0, "estimated from returns": 0.0, "unknown": 0.0}
+    for e in funds.exposures:
+        kind = "by document" if e.method == "look-through" else "estimated from returns"
+        parts[kind] += float(held.get(e.fund, 0.0))
+    parts["unknown"] = float(sum(held.get(f, 0.0) for f, _ in funds.refused))
+    words = [f"{percent(w, 0)} {k}" for k, w in parts.items() if w]
+    return f" Funds are looked through: {', '.join(words)}." if words else ""
+
+
 def exposures_note(stress: StressReport) -> str:
     """Say how much of the weight in AI roles has a documented AI share."""
+    return _shares_note(stress) + funds_note(stress)
+
+
+def _shares_note(stress: StressReport) -> str:
     universe = stress.scenarios.universe
     roles = [r not in ("none", "unknown") for r in universe.role]
     in_role = np.abs(stress.weights) * np.array(roles, dtype=bool)

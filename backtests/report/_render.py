@@ -69,6 +69,7 @@ def write_report(path: str | os.PathLike, inputs: ReportInputs) -> Path:
         t.key: t
         for t in (
             _tables.presets(inputs),
+            _tables.exposures(inputs),
             _tables.limits(inputs),
             _tables.trades(inputs),
             _tables.runs_table(inputs, runs),

@@ -28,6 +28,7 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "hyperscaler": ("#0072B2", ("hyperscaler",)),
     "software, device": ("#56B4E9", ("software", "device")),
     "overseas efficient": ("#009E73", ("overseas_efficient",)),
+    "funds looked through": ("#F0E442", ("fund",)),
     "no AI role": ("#8A8A8A", ("none",)),
     "cash": ("#D0D0D0", ("cash",)),
     "unknown (hatched)": ("#F2F2F2", ("unknown", "not stated")),

@@ -9,6 +9,7 @@ import numpy as np
 from backtests.report._inputs import (
     ReportInputs,
     Run,
+    by_role,
     difference,
     exposures_note,
     label,
@@ -115,18 +116,14 @@ def _where(inputs: ReportInputs) -> list[str]:
         return []
     first, stress = results[0], inputs.stress
     assets = stress.scenarios.assets
-    roles = labels_of(inputs, assets, "role")
-    losses: dict[str, float] = {}
-    weights: dict[str, float] = {}
-    for role, loss, weight in zip(roles, first.by_asset, stress.weights, strict=True):
-        losses[role] = losses.get(role, 0.0) + float(loss)
-        weights[role] = weights.get(role, 0.0) + float(weight)
-    role = max(losses, key=lambda k: losses[k])
+    roles = by_role(stress, first.name)
+    role = max(roles, key=lambda k: roles[k][1])
+    weight, loss = roles[role]
     i = int(np.argmax(first.by_asset))
     return [
         f"Under {short_name(first.name)}, the role {label(role)} carries "
-        f"{percent(losses[role] / first.loss, 0)} of the loss with "
-        f"{percent(weights[role], 0)} of the book, and the largest single position in "
+        f"{percent(loss / first.loss, 0)} of the loss with "
+        f"{percent(weight, 0)} of the book, and the largest single position in "
         f"it is {assets[i]} with {percent(first.by_asset[i])} of net asset value."
     ]
 

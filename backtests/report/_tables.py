@@ -13,6 +13,7 @@ from backtests.report._inputs import (
     NOT_KNOWN,
     ReportInputs,
     Run,
+    by_role,
     day,
     difference,
     label,
@@ -118,6 +119,47 @@ def limits(inputs: ReportInputs) -> Table | None:
         "the solver gives none.",
         text=(0, 4),
     )
+
+
+def exposures(inputs: ReportInputs) -> Table | None:
+    """Holdings whose exposure is not their own role, and where it comes from."""
+    stress = inputs.stress
+    if not stress.results:
+        return None
+    result, funds = stress.results[0], stress.looked_through()
+    low, high = np.quantile(result.moves.draws, [0.05, 0.95], axis=0)
+    rows = []
+    for i in np.argsort(-np.abs(stress.weights), kind="stable"):
+        asset, basis = stress.scenarios.assets[i], result.moves.basis[i]
+        if stress.weights[i] and (asset in funds or basis.startswith("exposure")):
+            row = [asset, percent(float(stress.weights[i]))]
+            row += [loss_text(-float(result.moves.central[i]))]
+            row += [f"{loss_text(-high[i])} to {loss_text(-low[i])}", basis]
+            rows.append(row)
+    if not rows:
+        return None
+    return Table(
+        "exposures",
+        "Funds, and holdings of unknown exposure",
+        ("Ticker", "Weight", "Loss", "5-95% band", "Basis"),
+        rows,
+        f"Under {short_name(result.name)}. Estimated: weights by role from a year of "
+        "returns; the error of the move is that of the weights alone.",
+        text=(0, 4),
+    )
+
+
+def _roles_frame(inputs: ReportInputs) -> Any:
+    """Weight and loss by role under each shock, funds looked through."""
+    import pandas as pd
+
+    columns: dict[str, Any] = {}
+    for r in inputs.stress.results:
+        roles = by_role(inputs.stress, r.name)
+        columns.setdefault("weight", {k: w for k, (w, _) in roles.items()})
+        columns[f"loss:{short_name(r.name)}"] = {k: x for k, (_, x) in roles.items()}
+    table = pd.DataFrame(columns).sort_index()
+    return table.rename_axis("role").reset_index()
 
 
 def _limit_name(name: str) -> str:
@@ -346,7 +388,8 @@ def frames(
             }
         )
     found["holdings"] = stress.holdings_frame()
-    for by in ("role", "country", "currency"):
+    found["by_role"] = _roles_frame(inputs)
+    for by in ("country", "currency"):
         names = labels_of(inputs, stress.scenarios.assets, by)
         table = pd.DataFrame({by: names, "weight": stress.weights})
         for r in stress.results:

@@ -1,4 +1,4 @@
-"""Sample and exponentially weighted covariance, and the split into correlation."""
+"""Sample covariance, and the split into volatilities and correlation."""
 
 from __future__ import annotations
 
@@ -6,8 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from engine.covariance._check import labelled, observations
-from engine.errors import ModelError, UsageError
+from engine._typing import Matrix
+from engine.covariance._check import (
+    centred,
+    column_name,
+    enough,
+    labelled,
+    observations,
+    scaled,
+    table,
+)
+from engine.errors import DataError, ModelError, UsageError
+
+_ORDINARY = (2.0**-100, 2.0**100)
+"""Sums of squares of a column within which no power up to the sixth is in danger."""
 
 
 def cross_product(X: np.ndarray) -> np.ndarray:
@@ -17,6 +29,30 @@ def cross_product(X: np.ndarray) -> np.ndarray:
     symmetric rank-k update, half the work of a product.
     """
     return X.T @ X
+
+
+def products(
+    X: Any, *, minimum: int, about_zero: bool
+) -> tuple[Matrix, Matrix, float, Any]:
+    """Observations about their mean Y, ``Y'Y``, the unit of Y, and labels.
+
+    The unit is a power of two, one for ordinary numbers, in which sixth powers neither
+    overflow nor vanish. The checks are those of `observations`, made on the diagonal of
+    the product, where what is missing, infinite or too large shows, so that the table
+    is read once less; a column that never moves proves nothing and is checked itself.
+    """
+    values, labels = table(X)
+    enough(values, X, labels, minimum)
+    with np.errstate(invalid="ignore", over="ignore"):
+        Y = values if about_zero else centred(values)
+        S = cross_product(Y)
+    sums = np.diagonal(S)
+    if ((sums > _ORDINARY[0]) & (sums < _ORDINARY[1])).all():
+        return Y, S, 1.0, labels
+    values, labels = observations(X, minimum=minimum)
+    values, unit = scaled(values)
+    Y = values if about_zero else centred(values)
+    return Y, cross_product(Y), unit, labels
 
 
 def sample(X: Any, *, ddof: int = 1, assume_centered: bool = False) -> Any:
@@ -39,65 +75,22 @@ def sample(X: Any, *, ddof: int = 1, assume_centered: bool = False) -> Any:
     """
     if ddof not in (0, 1):
         raise UsageError("ddof must be 0 or 1", received=ddof)
-    values, labels = observations(X, minimum=1 if assume_centered else ddof + 1)
-    T = values.shape[0]
-    if assume_centered:
-        return labelled(cross_product(values) / T, labels)
-    return labelled(cross_product(values - values.mean(axis=0)) / (T - ddof), labels)
+    least = 1 if assume_centered else ddof + 1
+    Y, S, unit, labels = products(X, minimum=least, about_zero=assume_centered)
+    S *= unit * unit / (Y.shape[0] - (0 if assume_centered else ddof))
+    return labelled(S, labels)
 
 
-def ewma(
-    X: Any,
-    *,
-    decay: float | None = None,
-    half_life: float | None = None,
-    assume_centered: bool = True,
-) -> Any:
-    """Exponentially weighted covariance (RiskMetrics 1996, eq. 5.3).
+def split(covariance: np.ndarray, labels: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return volatilities (N,) and correlation (N, N); zero variance is an error.
 
-    ``S = sum_k l^k r_{T-k} r_{T-k}' / sum_k l^k``: the recursion
-    ``S_t = l S_{t-1} + (1 - l) r_t r_t'`` normalised for the finite sample.
-
-    Parameters
-    ----------
-    X : (T, N) array_like or DataFrame
-        Returns per period, oldest first; no NaN.
-    decay : float, default 0.94
-        ``l`` in (0, 1); 0.94 is the RiskMetrics value for daily data. One day then
-        has weight 0.06, and 74 days hold 99% of it.
-    half_life : float, optional
-        In periods; gives ``decay = 0.5 ** (1 / half_life)``. Not with ``decay``.
-    assume_centered : bool, default True
-        RiskMetrics takes the mean as zero; False removes the weighted mean.
-
-    Returns
-    -------
-    (N, N) array or DataFrame
+    ``labels`` are names for the message.
     """
-    if decay is not None and half_life is not None:
-        raise UsageError("give decay or half_life, not both")
-    if half_life is not None:
-        if not half_life > 0:
-            raise UsageError("half_life must be positive", received=half_life)
-        decay = 0.5 ** (1.0 / half_life)
-    decay = 0.94 if decay is None else decay
-    if not 0.0 < decay < 1.0:
-        raise UsageError("decay must lie in (0, 1)", received=decay)
-    values, labels = observations(X, minimum=1 if assume_centered else 2)
-    weights = decay ** np.arange(values.shape[0] - 1, -1, -1.0)
-    weights /= weights.sum()
-    if not assume_centered:
-        values = values - weights @ values
-    return labelled(cross_product(values * np.sqrt(weights)[:, None]), labels)
-
-
-def split(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return volatilities (N,) and correlation (N, N); zero variance is an error."""
     variance = np.diagonal(covariance)
     if (variance <= 0).any():
         raise ModelError(
-            "a variance is zero: the series never moves",
-            asset=f"column {int(np.argmax(variance <= 0))}",
+            "a variance is zero: the series never moves, its correlation is undefined",
+            asset=column_name(labels, int(np.argmax(variance <= 0))),
             fix="Leave the asset out, or hold it as cash.",
         )
     sigma = np.sqrt(variance)
@@ -111,3 +104,40 @@ def correlation_to_covariance(
 ) -> np.ndarray:
     """``diag(s) R diag(s)`` for volatilities (N,) and a correlation (N, N)."""
     return correlation * np.outer(volatility, volatility)
+
+
+def correlation(covariance: Any) -> Any:
+    """Correlation of a covariance, ``S_ij / sqrt(S_ii S_jj)``, labels kept.
+
+    Parameters
+    ----------
+    covariance : (N, N) array_like or DataFrame
+        Symmetric, of any estimator; no NaN.
+
+    Returns
+    -------
+    (N, N) array or DataFrame
+        Unit diagonal, exactly; as semi-definite as the covariance is.
+
+    Raises
+    ------
+    DataError
+        Not a square table of finite numbers.
+    ModelError
+        A variance that is zero or negative: the asset is named.
+    """
+    labels = getattr(covariance, "columns", None)
+    try:
+        S = np.asarray(covariance, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the covariance is not numeric: {error}") from error
+    if S.ndim != 2 or S.shape[0] != S.shape[1] or not S.size:
+        raise DataError("a covariance is square", received=f"shape {S.shape}")
+    if not np.isfinite(S).all():
+        i, j = (int(v) for v in np.argwhere(~np.isfinite(S))[0])
+        raise DataError(
+            "the covariance holds NaN or infinity",
+            asset=f"{column_name(labels, i)} and {column_name(labels, j)}",
+            received=S[i, j],
+        )
+    return labelled(split(S, labels)[1], labels)

@@ -1,7 +1,9 @@
 """Linear shrinkage towards a structured target: Ledoit and Wolf 2003, 2004a, 2004b.
 
 ``S* = rho F + (1 - rho) S`` with the asymptotically optimal ``rho``. Conventions are
-those of the papers: demeaned data and the divisor T, for S and for every moment.
+those of the papers: demeaned data and the divisor T, for S and for every moment. Sums
+over pairs of fourth moments are sums over dates of products of sums over assets, so
+that S is the only product of matrices.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from engine.covariance._check import column_name, labelled, observations
-from engine.covariance._sample import cross_product
+from engine._typing import Matrix
+from engine.covariance._check import column_name, labelled
+from engine.covariance._sample import products
 from engine.errors import ModelError, UsageError
 
 Target = Literal["identity", "constant_correlation", "single_index"]
@@ -23,6 +26,7 @@ def ledoit_wolf(
     *,
     assume_centered: bool = False,
     shrinkage: float | None = None,
+    ddof: int = 0,
     return_shrinkage: bool = False,
 ) -> Any:
     """Ledoit-Wolf shrinkage covariance.
@@ -39,46 +43,65 @@ def ledoit_wolf(
         Take the mean to be zero instead of removing it.
     shrinkage : float in [0, 1], optional
         Use this intensity instead of the estimated one.
+    ddof : {0, 1}, default 0
+        Divisor n = T - ddof of S and of every moment in the intensity: 0 as in the
+        papers and scikit-learn, 1 as in the authors' published programs. Without
+        demeaning (``assume_centered``) n is T.
     return_shrinkage : bool, default False
         Also return the intensity.
 
     Returns
     -------
     (N, N) array or DataFrame, or (matrix, float)
+        Symmetric positive semi-definite; per period.
+
+    Raises
+    ------
+    ModelError
+        Fewer than two observations; a column that never moves under
+        ``constant_correlation`` (it is named); an average that never moves under
+        ``single_index``.
 
     Notes
     -----
-    Divisor T throughout, as in the papers and scikit-learn; the authors' later code
-    divides by T - 1 and gives slightly different intensities. The sum over pairs of
-    the fourth moments is ``sum_t (sum_i x_ti^2)^2``, so one symmetric update is all.
+    With the identity target the result is positive definite where any column moves and
+    the intensity is above zero; repeated columns stay singular under the others. One
+    symmetric product of (T, N) is nearly all the work, for each target.
     """
     if shrinkage is not None and not 0.0 <= shrinkage <= 1.0:
         raise UsageError("shrinkage must lie in [0, 1]", received=shrinkage)
-    values, labels = observations(X)
+    if ddof not in (0, 1):
+        raise UsageError("ddof must be 0 or 1", received=ddof)
     if target not in ("identity", "constant_correlation", "single_index"):
         raise UsageError(
             "unknown shrinkage target",
             received=repr(target),
             expected="identity, constant_correlation or single_index",
         )
-    # The intensity needs fourth and sixth powers: in a unit near the largest value
-    # (a power of two, so that nothing is rounded) none overflows or vanishes.
-    unit = np.ldexp(1.0, int(np.frexp(np.abs(values).max())[1]))
-    values = values / unit
-    Y = values if assume_centered else values - values.mean(axis=0)
-    S = cross_product(Y) / Y.shape[0]
+    Y, S, unit, labels = products(X, minimum=2, about_zero=assume_centered)
+    n = Y.shape[0] - (0 if assume_centered else ddof)
+    S /= n
     if S.shape[0] == 1:
         result = labelled(S * unit * unit, labels)
         return (result, 0.0) if return_shrinkage else result
+    apart: float | Matrix  # target less sample, or the scalar of the identity target
     if target == "identity":
-        F, rho = _identity(Y, S)
+        apart, rho = _identity(Y, S, n)
     elif target == "constant_correlation":
-        F, rho = _constant_correlation(Y, S, labels)
+        apart, rho = _constant_correlation(Y, S, n, labels)
     else:
-        F, rho = _single_index(Y, S)
+        apart, rho = _single_index(Y, S, n)
     if shrinkage is not None:
         rho = float(shrinkage)
-    result = labelled((rho * F + (1.0 - rho) * S) * unit * unit, labels)
+    if isinstance(apart, float):
+        S *= 1.0 - rho
+        S.flat[:: S.shape[0] + 1] += rho * apart
+    else:
+        apart *= rho
+        S += apart
+    if unit != 1.0:
+        S *= unit * unit
+    result = labelled(S, labels)
     return (result, rho) if return_shrinkage else result
 
 
@@ -86,33 +109,36 @@ def _clip(value: float) -> float:
     return float(min(1.0, max(0.0, value)))
 
 
-def _intensity(numerator: float, gamma: float, S: np.ndarray, T: int) -> float:
-    """``kappa / T`` clipped; one where target and sample differ by rounding only.
+def _intensity(numerator: float, gamma: float, S: Matrix, n: int) -> float:
+    """``kappa / n`` clipped; one where target and sample differ by rounding only.
 
     With two assets the constant-correlation target is the sample itself.
     """
-    if gamma <= 1e-26 * float((S * S).sum()):
+    if gamma <= 1e-26 * float(np.vdot(S, S)):
         return 1.0
-    return _clip(numerator / gamma / T)
+    return _clip(numerator / gamma / n)
 
 
-def _identity(Y: np.ndarray, S: np.ndarray) -> tuple[np.ndarray, float]:
-    """Target mu I; b^2 and d^2 of Ledoit-Wolf 2004a, lemma 3.2-3.4."""
-    T, N = Y.shape
-    mu = np.trace(S) / N
-    frobenius = float((S * S).sum())
-    d2 = frobenius - N * mu * mu
-    row = (Y * Y).sum(axis=1)
-    b2 = (float(row @ row) / T - frobenius) / T
-    F = mu * np.eye(N)
-    return F, 1.0 if d2 <= 0 else _clip(min(b2, d2) / d2)
+def _pi(row: np.ndarray, S: Matrix, n: int) -> float:
+    """``sum_ij Var(x_i x_j)``; row is ``sum_i x_ti^2`` by date."""
+    return float(row @ row) / n - float(np.vdot(S, S))
+
+
+def _identity(Y: Matrix, S: Matrix, n: int) -> tuple[float, float]:
+    """Mu of the target mu I; b^2 and d^2 of Ledoit-Wolf 2004a, lemma 3.2-3.4."""
+    N = S.shape[0]
+    mu = float(np.trace(S)) / N
+    d2 = float(np.vdot(S, S)) - N * mu * mu
+    row = np.einsum("ti,ti->t", Y, Y)
+    b2 = _pi(row, S, n) / n
+    return mu, 1.0 if d2 <= 0 else _clip(min(b2, d2) / d2)
 
 
 def _constant_correlation(
-    Y: np.ndarray, S: np.ndarray, labels: Any
-) -> tuple[np.ndarray, float]:
+    Y: Matrix, S: Matrix, n: int, labels: Any
+) -> tuple[Matrix, float]:
     """Target with the average correlation; appendix A and B of Ledoit-Wolf 2004b."""
-    T, N = Y.shape
+    N = S.shape[0]
     variance = np.diagonal(S).copy()
     if (variance <= 0).any():
         raise ModelError(
@@ -121,44 +147,48 @@ def _constant_correlation(
             fix="Leave the asset out, or use target='identity'.",
         )
     sigma = np.sqrt(variance)
-    mean_rho = float(((S / np.outer(sigma, sigma)).sum() - N) / (N * (N - 1)))
-    F = mean_rho * np.outer(sigma, sigma)
-    np.fill_diagonal(F, variance)
+    inverse = 1.0 / sigma
+    mean_rho = (float(inverse @ S @ inverse) - N) / (N * (N - 1))
     Q = Y * Y
     row = Q.sum(axis=1)
-    pi = float(row @ row) / T - float((S * S).sum())
-    fourth = Q.T @ Q / T  # E[x_i^2 x_j^2]
-    pi_diagonal = float(np.diagonal(fourth).sum() - (variance**2).sum())
-    # theta_ii,ij = E[x_i^3 x_j] - s_ii s_ij
-    theta = (Q * Y).T @ Y / T - variance[:, None] * S
-    np.fill_diagonal(theta, 0.0)
-    rho_hat = pi_diagonal + mean_rho * float(
-        (theta * np.outer(1.0 / sigma, sigma)).sum()
-    )
-    gamma = float(((F - S) ** 2).sum())
-    return F, _intensity(pi - rho_hat, gamma, S, T)
+    pi_diagonal = np.einsum("ti,ti->i", Q, Q) / n - variance**2
+    # theta_ii,ij = E[x_i^3 x_j] - s_ii s_ij, summed over i != j with s_j / s_i: all
+    # pairs, less i = j, where it is pi_ii.
+    Q *= Y
+    theta = float((Q @ inverse) @ (Y @ sigma)) / n - float(sigma @ S @ sigma)
+    rho_hat = pi_diagonal.sum() + mean_rho * (theta - pi_diagonal.sum())
+    apart = np.outer(sigma, sigma)
+    apart *= mean_rho
+    np.fill_diagonal(apart, variance)
+    apart -= S
+    gamma = float(np.vdot(apart, apart))
+    return apart, _intensity(_pi(row, S, n) - float(rho_hat), gamma, S, n)
 
 
-def _single_index(Y: np.ndarray, S: np.ndarray) -> tuple[np.ndarray, float]:
+def _single_index(Y: Matrix, S: Matrix, n: int) -> tuple[Matrix, float]:
     """Target b b' s_m^2 + D; appendix of Ledoit-Wolf 2003 with the average as index."""
-    T, _ = Y.shape
+    variance = np.diagonal(S)
     market = Y.mean(axis=1)
-    s_im = Y.T @ market / T
-    s_mm = float(market @ market) / T
+    s_im = Y.T @ market / n
+    s_mm = float(market @ market) / n
     if s_mm <= 0:
         raise ModelError("the average of the columns never moves: no single index")
-    F = np.outer(s_im, s_im) / s_mm
-    np.fill_diagonal(F, np.diagonal(S))
     Q = Y * Y
     row = Q.sum(axis=1)
-    pi = float(row @ row) / T - float((S * S).sum())
-    pi_diagonal = float(((Q * Q).sum(axis=0) / T - np.diagonal(S) ** 2).sum())
-    Z = Y * market[:, None]
-    # Covariances of the entries of S with those of the target, off the diagonal.
-    v1 = (Q.T @ Z) / T - s_im[:, None] * S.T
-    first = (v1 * s_im[None, :]).sum() - (np.diagonal(v1) * s_im).sum()
-    v3 = Z.T @ Z / T - s_mm * S
-    second = (v3 * np.outer(s_im, s_im)).sum() - (np.diagonal(v3) * s_im**2).sum()
-    rho_hat = pi_diagonal + float(2.0 * first / s_mm - second / s_mm**2)
-    gamma = float(((F - S) ** 2).sum())
-    return F, _intensity(pi - rho_hat, gamma, S, T)
+    pi_diagonal = np.einsum("ti,ti->i", Q, Q) / n - variance**2
+    # Covariances of the entries of S with those of the target: over all pairs, less
+    # i = j. With z_t = sum_j s_jm x_tj the sums over pairs are sums over dates.
+    z = market * (Y @ s_im)
+    total = float(s_im @ S @ s_im)
+    second = float(z @ z) / n - s_mm * total
+    second -= float((Q.T @ market**2 / n - s_mm * variance) @ s_im**2)
+    first = float(row @ z) / n - total
+    Q *= Y
+    first -= float((Q.T @ market / n - s_im * variance) @ s_im)
+    rho_hat = float(pi_diagonal.sum()) + 2.0 * first / s_mm - second / s_mm**2
+    apart = np.outer(s_im, s_im)
+    apart /= s_mm
+    np.fill_diagonal(apart, variance)
+    apart -= S
+    gamma = float(np.vdot(apart, apart))
+    return apart, _intensity(_pi(row, S, n) - rho_hat, gamma, S, n)

@@ -18,26 +18,23 @@ from engine.data.calendars import read_overrides
 from engine.data.exits import join_renamed
 from engine.data.exposures import read_exposures
 from engine.data.files import csv_header, is_table, read_table
+from engine.data.look_through import read_look_through
 from engine.data.membership import Membership
-from engine.data.panel import _FX_MAX_AGE, PricePanel, parse_time
+from engine.data.panel import PricePanel, parse_time
 from engine.data.provider import Frames, Provider, provider
+from engine.data.rates import cash_table, fx_table
+from engine.data.tables import from_table, merge, numbers, wide_table
 from engine.data.universe import (
     Universe,
     _did_you_mean,
     check_currency,
     universe_from,
 )
-from engine.errors import DataError
+from engine.errors import DataError, UsageError
 
 SYNTHETIC_MARK = "synthetic"
 """A price file with this in its name is read as synthetic: a table carries no other
 label, and prices written from a synthetic panel are named so."""
-_CLOSE_NAMES = ("close", "adj_close", "adj close", "price")
-_ONE_TICKER_COLUMNS = frozenset(
-    {*_CLOSE_NAMES, "date", "open", "high", "low", "volume", "currency"}
-    | {"dividends", "stock splits", "capital gains"}
-)
-"""A file with any other column is a wide table, whose columns are all tickers."""
 
 
 def load_panel(
@@ -58,6 +55,7 @@ def load_panel(
     as_basis: str | None = None,
     membership: Any = None,
     calendar: Any = None,
+    look_through: Any = None,
 ) -> PricePanel:
     """Load prices from a file, a folder, a DataFrame or a named provider.
 
@@ -102,6 +100,9 @@ def load_panel(
     calendar : path, DataFrame or list, optional
         Days on which a venue did not follow its calendar, as
         `engine.data.calendars.read_overrides`.
+    look_through : path or DataFrame, optional
+        What dated documents say funds hold (`engine.data.look_through`); without it
+        `engine.fit` estimates that from returns.
 
     Returns
     -------
@@ -114,13 +115,26 @@ def load_panel(
         unstated; the message names the asset, the date and the value.
     """
     if isinstance(source, PricePanel):
+        _refuse_options(
+            universe=universe,
+            price_basis=price_basis,
+            currency=currency,
+            fx=fx,
+            cash_rates=cash_rates,
+            exposures=exposures,
+            actions=actions,
+            as_basis=as_basis,
+            membership=membership,
+            calendar=calendar,
+            look_through=look_through,
+        )
         panel = source
         if tickers is not None:
             panel = panel.select(tickers)
         return panel if start is end is None else panel.between(start, end)
     wanted = None if tickers is None else list(dict.fromkeys(tickers))
     frames = _frames(source, wanted, start, end)
-    prices = _wide(frames.prices, what=frames.source)
+    prices = wide_table(frames.prices, what=frames.source)
     events = _actions(actions, dividend_basis, frames.actions)
     if events is not None:
         prices, events = _under_last_names(prices, events)
@@ -135,7 +149,7 @@ def load_panel(
                     fix=_did_you_mean(ticker, prices.columns),
                 )
         prices = prices[wanted]
-    values = _numbers(prices)
+    values = numbers(prices)
     dates = prices.index.to_numpy().astype("datetime64[D]")
     rows = _range(dates, start, end)
     values, dates = values[rows], dates[rows]
@@ -155,6 +169,8 @@ def load_panel(
     labels = _with_currency(labels, currency, frames.currency)
     if exposures is not None:
         labels = labels.with_exposures(read_exposures(exposures))
+    if look_through is not None:
+        labels = labels.with_look_through(read_look_through(look_through))
     stated = price_basis or frames.price_basis
     if price_basis and frames.price_basis and price_basis != frames.price_basis:
         raise DataError(
@@ -170,10 +186,10 @@ def load_panel(
             fix="Pass price_basis= (CLI: --price-basis).",
         )
     base = check_currency(base_currency)
-    fx_codes, fx_values = _fx_table(
+    fx_codes, fx_values = fx_table(
         fx if fx is not None else frames.fx, dates, base, labels
     )
-    cash_codes, cash_values = _cash_table(
+    cash_codes, cash_values = cash_table(
         cash_rates if cash_rates is not None else frames.cash_rates, dates
     )
 
@@ -205,6 +221,16 @@ def load_panel(
         overrides=frames.overrides if calendar is None else read_overrides(calendar),
     )
     return panel if as_basis is None else convert(panel, as_basis)
+
+
+def _refuse_options(**options: Any) -> None:
+    """A panel is loaded already: what it holds cannot be stated again."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise UsageError(
+            f"{given[0]}= does not apply to a panel that is loaded already",
+            fix="Load the source again with it.",
+        )
 
 
 def _actions(given: Any, basis: str | None, own: Any) -> CorporateActions | None:
@@ -241,9 +267,9 @@ def _frames(source: Any, tickers, start, end) -> Frames:
     if isinstance(source, Provider) and not isinstance(source, (str, Path)):
         return source.load(tickers, start, end)
     if hasattr(source, "columns") and hasattr(source, "index"):
-        return _from_table(source, "DataFrame")
+        return from_table(source, "DataFrame")
     if isinstance(source, (list, tuple)):
-        return _merge([_read_one(Path(p)) for p in source], "several files")
+        return merge([_read_one(Path(p)) for p in source], "several files")
     if isinstance(source, str) and not Path(source).exists() and _is_name(source):
         return provider(source).load(tickers, start, end)
     if not isinstance(source, (str, Path)):
@@ -257,7 +283,7 @@ def _frames(source: Any, tickers, start, end) -> Frames:
         files = sorted(f for f in path.iterdir() if f.is_file() and is_table(f))
         if not files:
             raise DataError("no CSV or Parquet file in the folder", received=str(path))
-        return _merge([_read_one(f) for f in files], str(path.name))
+        return merge([_read_one(f) for f in files], str(path.name))
     return _read_one(path)
 
 
@@ -276,231 +302,8 @@ def _read_one(path: Path) -> Frames:
                 fix="Keep one column per ticker.",
             )
     table = read_table(path, what="prices")
-    frames = _from_table(table, path.name, stem=path.name.split(".")[0])
+    frames = from_table(table, path.name, stem=path.name.split(".")[0])
     return frames._replace(synthetic=SYNTHETIC_MARK in path.name.lower())
-
-
-def _from_table(table, source: str, stem: str | None = None) -> Frames:
-    """Recognise wide, tidy, or the file of one ticker."""
-    import pandas as pd
-
-    table = table.copy(deep=False)
-    if isinstance(table.index, pd.DatetimeIndex) or table.index.name == "date":
-        if "date" in table.columns:
-            raise DataError("both the index and a column are dates", received=source)
-        table = table.rename_axis("date").reset_index()
-    lower = {str(c).lower(): c for c in table.columns}
-    if "date" not in lower:
-        raise DataError(
-            f"{source}: no column 'date'",
-            received=", ".join(map(str, table.columns[:8])),
-            expected="date and one column per ticker, or date, ticker, close",
-        )
-    table = table.rename(columns={lower["date"]: "date"})
-    if len(table) == 0:
-        raise DataError(f"{source}: no rows")
-    table["date"] = _dates(table["date"], source)
-    if "ticker" in lower:
-        return _from_tidy(table.rename(columns=lambda c: str(c).lower()), source)
-    close = next((lower[c] for c in _CLOSE_NAMES if c in lower), None)
-    if close is not None and stem is not None and set(lower) <= _ONE_TICKER_COLUMNS:
-        columns = {"date": "date", close: "close"}
-        for name in ("open", "volume", "currency"):
-            if name in lower:
-                columns[lower[name]] = name
-        tidy = table[list(columns)].rename(columns=columns).assign(ticker=stem)
-        return _from_tidy(tidy, source)
-    return Frames(
-        prices=table.set_index("date"), universe=None, price_basis=None, source=source
-    )
-
-
-def _from_tidy(table, source: str) -> Frames:
-    if "close" not in table.columns:
-        raise DataError(
-            f"{source}: no column 'close'", received=", ".join(table.columns)
-        )
-    if table["ticker"].isna().any():
-        row = int(np.flatnonzero(table["ticker"].isna())[0])
-        raise DataError(f"{source}: a row without a ticker", date=table["date"][row])
-    table = table.assign(ticker=table["ticker"].astype(str).str.strip())
-    repeated = table.duplicated(["date", "ticker"])
-    if repeated.any():
-        row = table[repeated].iloc[0]
-        raise DataError(
-            "two prices for one asset on one date",
-            asset=row["ticker"],
-            date=row["date"],
-            fix="Keep one row per date and ticker.",
-        )
-    by_ticker = table.groupby("ticker", sort=False)["date"]
-    unsorted = ~by_ticker.apply(lambda d: d.is_monotonic_increasing)
-    if unsorted.any():
-        raise DataError(
-            "dates are not in order",
-            asset=str(unsorted[unsorted].index[0]),
-            fix="Sort the rows by date.",
-        )
-    currency = None
-    if "currency" in table.columns:
-        codes = table.dropna(subset=["currency"]).groupby("ticker")["currency"]
-        mixed = codes.nunique() > 1
-        if mixed.any():
-            raise DataError(
-                "one asset is quoted in two currencies",
-                asset=str(mixed[mixed].index[0]),
-            )
-        currency = codes.first().astype(str).to_dict()
-
-    def wide(name):
-        if name not in table.columns:
-            return None
-        frame = table.pivot(index="date", columns="ticker", values=name)
-        frame.columns.name = None
-        return frame[list(dict.fromkeys(table["ticker"]))]
-
-    return Frames(
-        prices=wide("close"),
-        universe=None,
-        price_basis=None,
-        source=source,
-        open=wide("open"),
-        volume=wide("volume"),
-        currency=currency,
-    )
-
-
-def _merge(parts: list[Frames], source: str) -> Frames:
-    import pandas as pd
-
-    seen: dict[str, str] = {}
-    for part in parts:
-        for ticker in part.prices.columns:
-            if ticker in seen:
-                raise DataError(
-                    "one ticker in two files",
-                    asset=str(ticker),
-                    received=f"{seen[ticker]} and {part.source}",
-                )
-            seen[ticker] = part.source
-
-    def join(name):
-        frames = [getattr(p, name) for p in parts if getattr(p, name) is not None]
-        for frame in frames:
-            _check_order(frame.index, source)
-        return pd.concat(frames, axis=1, sort=True) if frames else None
-
-    currency = {k: v for p in parts for k, v in (p.currency or {}).items()}
-    return Frames(
-        prices=join("prices"),
-        universe=None,
-        price_basis=None,
-        source=source,
-        open=join("open"),
-        volume=join("volume"),
-        currency=currency or None,
-        synthetic=any(p.synthetic for p in parts),
-    )
-
-
-def _dates(column, source: str):
-    """Session dates: no time of day, no zone, nothing unreadable."""
-    import pandas as pd
-
-    if column.isna().any():
-        row = int(np.flatnonzero(column.isna())[0])
-        raise DataError(f"{source}: a row without a date", received=f"row {row + 1}")
-    if pd.api.types.is_numeric_dtype(column):
-        raise DataError(
-            f"{source}: dates are numbers",
-            received=column.iloc[0],
-            expected="YYYY-MM-DD",
-        )
-    try:
-        parsed = pd.to_datetime(column, format="ISO8601", errors="raise")
-    except (ValueError, TypeError) as error:
-        guess = pd.to_datetime(column, format="ISO8601", errors="coerce", utc=True)
-        bad = column[guess.isna()]
-        raise DataError(  # offsets that change with summer time fail to parse together
-            f"{source}: " + ("not a date" if len(bad) else "dates carry a time zone"),
-            received=repr(bad.iloc[0] if len(bad) else column.iloc[0]),
-            expected="YYYY-MM-DD",
-        ) from error
-    if getattr(parsed.dt, "tz", None) is not None:
-        raise DataError(
-            f"{source}: dates carry a time zone",
-            received=str(parsed.iloc[0]),
-            expected="session dates without zone",
-        )
-    if (parsed != parsed.dt.normalize()).any():
-        raise DataError(
-            f"{source}: dates carry a time of day",
-            received=str(parsed[parsed != parsed.dt.normalize()].iloc[0]),
-            expected="one row per session date",
-        )
-    return parsed
-
-
-def _check_order(index, source: str) -> None:
-    if index.has_duplicates:
-        raise DataError(
-            f"{source}: duplicate date",
-            date=index[index.duplicated()][0].date(),
-            fix="Keep one row per date.",
-        )
-    if not index.is_monotonic_increasing:
-        values = index.to_numpy()
-        i = int(np.argmax(np.diff(values) < np.timedelta64(0)))
-        raise DataError(
-            f"{source}: dates are not in order",
-            date=index[i + 1].date(),
-            received=f"{index[i + 1].date()} after {index[i].date()}",
-            fix="Sort the rows by date.",
-        )
-
-
-def _wide(frame, *, what: str):
-    """Check a wide table's index and columns."""
-    import pandas as pd
-
-    frame = frame.copy(deep=False)
-    if not isinstance(frame.index, pd.DatetimeIndex):
-        frame.index = pd.DatetimeIndex(_dates(frame.index.to_series(), what))
-    _check_order(frame.index, what)
-    frame.columns = pd.Index([str(c).strip() for c in frame.columns])
-    repeated = frame.columns[frame.columns.duplicated()]
-    if len(repeated):
-        raise DataError(f"{what}: duplicate ticker", asset=repeated[0])
-    blank = [c for c in frame.columns if not c or c.lower().startswith("unnamed")]
-    if blank:
-        raise DataError(f"{what}: a column without a ticker", received=repr(blank[0]))
-    if not len(frame.columns):
-        raise DataError(f"{what}: no ticker columns")
-    return frame
-
-
-def _numbers(frame) -> np.ndarray:
-    """(T, N) floats; textual cells are refused with their place."""
-    import pandas as pd
-
-    if all(pd.api.types.is_numeric_dtype(t) for t in frame.dtypes):
-        return frame.to_numpy(dtype=np.float64)
-    columns = []
-    for name in frame.columns:
-        column = frame[name]
-        if not pd.api.types.is_numeric_dtype(column):
-            numbers = pd.to_numeric(column, errors="coerce")
-            bad = numbers.isna() & column.notna()
-            if bad.any():
-                raise DataError(
-                    "a price is not a number",
-                    asset=str(name),
-                    date=column.index[bad][0].date(),
-                    received=repr(column[bad].iloc[0]),
-                )
-            column = numbers
-        columns.append(column.to_numpy(dtype=np.float64))
-    return np.column_stack(columns)
 
 
 def _range(dates: np.ndarray, start: Any, end: Any) -> slice:
@@ -540,80 +343,3 @@ def _with_currency(universe: Universe, given: Any, from_file: Any) -> Universe:
         e or q for e, q in zip(universe.exposure_currency, codes, strict=True)
     )
     return replace(universe, quote_currency=tuple(codes), exposure_currency=exposure)
-
-
-def _indexed(source: Any, what: str):
-    """Return a checked date-indexed numeric table from a frame or a path."""
-    table = source if hasattr(source, "columns") else read_table(source, what=what)
-    frames = _from_table(table, what)
-    frame = _wide(frames.prices, what=what)
-    return frame.index.to_numpy().astype("datetime64[D]"), frame, _numbers(frame)
-
-
-def _fx_table(source: Any, dates, base: str, universe: Universe):
-    """Base units for one unit of each currency, at the last fixing up to the date."""
-    needed = {c for c in universe.quote_currency if c and c != base}
-    if source is None:
-        return (), np.empty((dates.size, 0))
-    days, frame, values = _indexed(source, "exchange rates")
-    table = {str(c).upper(): values[:, i] for i, c in enumerate(frame.columns)}
-    table.setdefault("USD", np.ones(days.size))
-    for code, column in table.items():
-        bad = ~np.isnan(column) & ~((column > 0) & np.isfinite(column))
-        if bad.any():
-            raise DataError(
-                "an exchange rate must be positive and finite",
-                asset=code,
-                date=days[bad][0],
-                received=column[bad][0],
-            )
-    if base not in table:
-        raise DataError(
-            f"no exchange rate for the base currency {base}",
-            received=", ".join(table),
-            expected="a column in USD for one unit",
-        )
-    codes = tuple(c for c in table if c != base)
-    out = np.empty((dates.size, len(codes)))
-    base_usd, base_age = _last_known(days, table[base], dates)
-    for j, code in enumerate(codes):
-        rate, age = _last_known(days, table[code], dates)
-        rate = rate / base_usd
-        stale = ~((age <= _FX_MAX_AGE) & (base_age <= _FX_MAX_AGE))
-        if code in needed and stale.any():
-            holders = [
-                t
-                for t, c in zip(universe.tickers, universe.quote_currency, strict=True)
-                if c == code
-            ]
-            raise DataError(
-                f"no exchange rate from {code} to {base} within a week",
-                asset=holders[0],
-                date=dates[stale][0],
-                fix="Extend the exchange-rate table, or leave the asset out.",
-            )
-        out[:, j] = np.where(stale, np.nan, rate)
-    return codes, out
-
-
-def _last_known(days, column, dates):
-    """Last non-missing value at or before each date, and its age in days."""
-    valid = ~np.isnan(column)
-    known_days, known = days[valid], column[valid]
-    at = np.searchsorted(known_days, dates, side="right") - 1
-    if not known.size:
-        return np.full(dates.size, np.nan), np.full(dates.size, np.timedelta64("NaT"))
-    value = np.where(at >= 0, known[at], np.nan)
-    age = np.where(at >= 0, dates - known_days[at], np.timedelta64("NaT", "D"))
-    return value, age
-
-
-def _cash_table(source: Any, dates):
-    if source is None:
-        return (), np.empty((dates.size, 0))
-    days, frame, values = _indexed(source, "cash rates")
-    codes = tuple(check_currency(c) for c in frame.columns)
-    out = np.column_stack(
-        [_last_known(days, values[:, i], dates)[0] for i in range(len(codes))]
-    )
-    return codes, out  # NaN before the first known rate

@@ -48,6 +48,9 @@ class FundExposure(Value):
     window, sessions : int
         Number of returns and sessions per return; 0 for a document.
     members : tuple of tuple of str, length K or 0
+        Companies that stand for each label.
+    member_weights : tuple of tuple of float, length K or 0
+        Their weights in the fund, where a document names them; equal parts otherwise.
     draws : (B, K) float64
         Bootstrap weights, each row sums to one; (0, K) for a document.
     error_scale : float
@@ -67,6 +70,7 @@ class FundExposure(Value):
     window: int = 0
     sessions: int = 0
     members: tuple[tuple[str, ...], ...] = ()
+    member_weights: tuple[tuple[float, ...], ...] = ()
     draws: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     error_scale: float = 1.0
 
@@ -154,6 +158,13 @@ def read_look_through(source: Any) -> Any:
     return table.assign(weight=weight, known_from=dates.dt.strftime("%Y-%m-%d"))
 
 
+def look_through_table(universe: Universe) -> Any:
+    """Rows that a universe carries, as `read_look_through` returns them."""
+    import pandas as pd
+
+    return pd.DataFrame(list(universe.look_through), columns=list(_COLUMNS))
+
+
 def look_through_at(table: Any, t: Any) -> Any:
     """Rows known on the day of ``t``: the latest date, per fund and kind."""
     known = table[table["known_from"] <= str(parse_time(t)[0].astype("datetime64[D]"))]
@@ -168,20 +179,25 @@ def documented_exposure(
     *,
     kind: Literal["role", "country"] = "role",
     universe: Universe | None = None,
+    hindsight_parameters: bool = False,
 ) -> FundExposure | None:
     """Exposure by the latest document known at ``t``; None where there is none.
 
     Without weights of that kind, holdings by ticker are summed by the role (country)
-    that ``universe`` knows at ``t``; what it does not know is ``unknown``.
+    that ``universe`` knows at ``t``; what it does not know is ``unknown``. With
+    ``hindsight_parameters`` roles dated later are used too, documents never.
     """
-    rows = look_through_at(table, t)
-    rows = rows[rows["fund"] == fund]
+    rows = look_through_at(table[table["fund"] == fund], t)
     stated = rows[rows["kind"] == kind]
     held = rows[rows["kind"] == "ticker"].copy()
+    members: dict[str, dict[str, float]] = {}
     if stated.empty and universe is not None and len(held):
         stated = held
-        known = universe.known_at(parse_time(t)[0]).select(stated["label"])
-        stated["label"] = [x or "unknown" for x in known.labels(kind)]
+        known = universe.known_at(parse_time(t)[0], hindsight=hindsight_parameters)
+        labels = known.select(stated["label"]).labels(kind)
+        for x, ticker, w in zip(labels, held["label"], held["weight"], strict=True):
+            members.setdefault(x or "unknown", {})[ticker] = float(w)
+        stated["label"] = [x or "unknown" for x in labels]
     if stated.empty:
         return None
     sums = stated.groupby("label")["weight"].sum()
@@ -193,4 +209,8 @@ def documented_exposure(
         "look-through",
         np.datetime64(stated["known_from"].iloc[0], "D"),
         "; ".join(dict.fromkeys(stated["document"])),
+        members=tuple(tuple(members[x]) for x in sums.index) if members else (),
+        member_weights=tuple(tuple(members[x].values()) for x in sums.index)
+        if members
+        else (),
     )

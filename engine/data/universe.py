@@ -80,6 +80,8 @@ class Universe(Value):
         Date from which role and share were known; NaT when undated.
     listed_from, listed_until : (N,) datetime64[D]
         Listing interval; NaT where open.
+    look_through : tuple of (fund, kind, label, weight, known_from, document)
+        What dated documents say these funds hold (`engine.data.look_through`).
     """
 
     tickers: tuple[str, ...]
@@ -104,6 +106,7 @@ class Universe(Value):
     listed_until: np.ndarray = field(
         default_factory=lambda: np.empty(0, "datetime64[D]")
     )
+    look_through: tuple[tuple[str, str, str, float, str, str], ...] = ()
     _index: dict[str, int] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -217,19 +220,26 @@ class Universe(Value):
             "cash" if i < 0 and t.startswith("CASH:") else c
             for i, t, c in zip(rows, wanted, columns["asset_class"], strict=True)
         )
-        padded = np.array(rows)
+        padded = np.array(rows, dtype=np.intp)
         share = np.vstack([self.ai_share, np.full((1, 3), np.nan)])[padded]
         nat = np.array(["NaT"], "datetime64[D]")
         for name in ("role_known_from", "listed_from", "listed_until"):
             columns[name] = np.concatenate([getattr(self, name), nat])[padded]
-        return Universe(wanted, ai_share=share, **columns)
+        rows = tuple(r for r in self.look_through if r[0] in set(wanted))
+        return Universe(wanted, ai_share=share, look_through=rows, **columns)
 
     def known_at(self, time: np.datetime64, *, hindsight: bool = False) -> Universe:
         """Universe as known at ``time``: a role dated later reads ``unknown``.
 
         Undated roles stay; a backtest asks `MarketView.roles`, which refuses them.
+        Documents of a later date are left out, whatever hindsight is admitted: it is
+        for parameters, not for facts.
         """
-        later = self.role_known_from > np.asarray(time).astype("datetime64[D]")
+        day = np.asarray(time).astype("datetime64[D]")
+        rows = tuple(r for r in self.look_through if np.datetime64(r[4], "D") <= day)
+        if len(rows) < len(self.look_through):
+            self = replace(self, look_through=rows)
+        later = self.role_known_from > day
         if hindsight or not later.any():
             return self
         share = self.ai_share.copy()
@@ -265,6 +275,20 @@ class Universe(Value):
             ai_share=share,
             role_known_from=known,
         )
+
+    def with_look_through(self, table) -> Universe:
+        """Universe with a table of what its funds hold, in place of any it had.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame
+            As `engine.data.look_through.read_look_through` returns it; rows of other
+            funds are left out.
+        """
+        names = ("fund", "kind", "label", "weight", "known_from", "document")
+        columns = (table[c].tolist() for c in names)
+        rows = (r for r in zip(*columns, strict=True) if r[0] in self._index)
+        return replace(self, look_through=tuple(rows))
 
     def labels(self, attribute: str) -> tuple[str, ...]:
         """Labels of one grouping: country, region, currency, sector, role, ..."""

@@ -364,7 +364,13 @@ def _proposal(
     cash_row,
 ) -> Proposal:
     w0, w = setup.current, orders.weights
-    reasons = trade_reasons(setup, solution, scenarios.universe.role, w)
+    table = getattr(scenarios.model, "funds", None)
+    funds = {e.fund for e in table.exposures} if table is not None else set()
+    roles = (
+        "fund" if a in funds else r
+        for a, r in zip(scenarios.assets, scenarios.universe.role, strict=True)
+    )
+    reasons = trade_reasons(setup, solution, tuple(roles), w)
     trades = tuple(
         Trade(
             asset,

@@ -7,12 +7,13 @@ atom at VaR (Acerbi and Tasche 2002, eq. 3.6 and 4.12).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from engine._typing import Vector
 from engine.errors import DataError, ModelError, UsageError
+from engine.risk._selection import SMALLEST, Selected, select
 
 _ROUNDING = 1e-12
 _EPSILON = float(np.finfo(float).eps)
@@ -81,17 +82,76 @@ def _var_position(weights: Vector, level: float) -> int:
     return int(np.argmax(reached)) if reached[-1] else weights.size - 1
 
 
-def _equal_tail(losses: Any, level: float) -> tuple[Vector, float]:
-    """Losses at and beyond VaR, VaR first, and the weight of VaR's own atom.
+class Tail(NamedTuple):
+    """Value at risk and expected shortfall of one law, from one selection."""
 
-    Equal weights need no sort: one selection finds the order statistic.
+    value_at_risk: float
+    expected_shortfall: float
+
+
+def tail(losses: Any, *, level: float = 0.95, p: Any = None) -> Tail:
+    """Value at risk and expected shortfall together: one selection serves both.
+
+    Parameters
+    ----------
+    losses : (S,) array_like
+        Positive numbers are losses; any unit; no NaN.
+    level : float, default 0.95
+        Confidence in (0, 1).
+    p : (S,) array_like, optional
+        Probabilities, sum one; equal by default.
+
+    Returns
+    -------
+    Tail
+        Fields ``value_at_risk`` and ``expected_shortfall``, as the functions of
+        these names give.
+
+    Raises
+    ------
+    DataError
+        Empty or non-finite losses; probabilities that are negative, do not sum to
+        one, or differ in number.
+    UsageError
+        A level outside (0, 1).
     """
+    level = check_level(level)
+    found = _selected(losses, level, p)
+    atom = max(0.0, (1.0 - level) - found.beyond)
+    shortfall = (found.total + atom * found.var) / (found.beyond + atom)
+    return Tail(found.var, max(found.var, shortfall))
+
+
+def _selected(losses: Any, level: float, p: Any) -> Selected:
+    values = _floats(losses, "losses")
+    weights = None if p is None else _floats(p, "probabilities")
+    if (
+        values.ndim == 1
+        and values.size >= SMALLEST
+        and (weights is None or weights.shape == values.shape)
+    ):
+        slack = max(_ROUNDING, values.size * _EPSILON)
+        found = select(values, weights, level, slack)
+        if found is not None:
+            return found
+    if weights is None:
+        return _equal_tail(values, level)
+    values, weights, _ = _sorted(values, weights)
+    var = float(values[_var_position(weights, level)])
+    above = int(np.searchsorted(values, var, side="right"))
+    q = weights[above:]
+    return Selected(var, float(q.sum()), float(q @ values[above:]))
+
+
+def _equal_tail(losses: Any, level: float) -> Selected:
+    """VaR and what lies beyond it: one selection finds the order statistic."""
     values = _checked(losses)
     S = values.size
     slack = max(_ROUNDING, S * _EPSILON)
     k = min(max(int(np.ceil((level - slack) * S)) - 1, 0), S - 1)
     part = np.partition(values, k)[k:]
-    return part, max(0.0, (1.0 - level) - (S - 1 - k) / S)
+    upper = part[part > part[0]]
+    return Selected(float(part[0]), upper.size / S, float(upper.sum()) / S)
 
 
 def value_at_risk(losses: Any, *, level: float = 0.95, p: Any = None) -> float:
@@ -111,11 +171,7 @@ def value_at_risk(losses: Any, *, level: float = 0.95, p: Any = None) -> float:
     float
         Smallest loss l with ``P(L <= l) >= level``.
     """
-    level = check_level(level)
-    if p is None:
-        return float(_equal_tail(losses, level)[0][0])
-    values, weights, _ = _sorted(losses, p)
-    return float(values[_var_position(weights, level)])
+    return _selected(losses, check_level(level), p).var
 
 
 def expected_shortfall(losses: Any, *, level: float = 0.95, p: Any = None) -> float:
@@ -131,15 +187,7 @@ def expected_shortfall(losses: Any, *, level: float = 0.95, p: Any = None) -> fl
     float
         At least the value at risk.
     """
-    level = check_level(level)
-    if p is None:
-        part, atom = _equal_tail(losses, level)
-        S = np.size(losses)
-        total = atom + (part.size - 1) / S
-        return float((part[1:].sum() / S + atom * part[0]) / total)
-    values, weights, _ = _sorted(losses, p)
-    tail = _tail(weights, level)
-    return float(tail @ values)
+    return tail(losses, level=level, p=p).expected_shortfall
 
 
 def _tail(weights: Vector, level: float) -> Vector:

@@ -20,18 +20,20 @@ import numpy as np
 
 from engine._base import Value
 from engine.errors import ModelError, UsageError
+from engine.fund_table import FundTable
 from engine.shocks.basket import basket_betas, basket_move, sector_bands
 from engine.shocks.chain import (
     DEFAULTS,
     PRESETS,
     checked_parameter,
     demand_gap,
-    present_value,
     surprise,
 )
+from engine.shocks.looked_through import Split, looked_through
 from engine.shocks.moves import ShockMoves
 from engine.shocks.roles import VARIANTS
-from engine.shocks.severity import draw_parameters, exposure_uniforms
+from engine.shocks.severity import draw_parameters
+from engine.shocks.table import table_moves
 
 EVENT_DATE = np.datetime64("2025-01-27")
 """The session that made the shock, and the judgement behind the table, known."""
@@ -91,9 +93,12 @@ class CheapModelShock(Value):
     the value as mean and the range's width. An AI share is drawn within its band.
 
     A company with role ``none`` does not move; bonds, commodities, currencies and cash
-    have no earnings to lose. Unknown is never zero: a company or fund whose exposure
-    is not known takes the worse of its AI-basket beta times the basket's modelled move
-    and its sector's upper band times the same.
+    have no earnings to lose. A fund is looked through: weights by role, documented or
+    estimated (`engine.fit`), times the mean move of the role's companies; the error of
+    estimated weights is in the draws. Unknown is never zero: a company or fund whose
+    exposure is not known takes the worse of its AI-basket beta times the basket's
+    modelled move and its sector's upper band times the same; so does the part of a fund
+    that its document does not cover.
 
     Examples
     --------
@@ -209,53 +214,28 @@ class CheapModelShock(Value):
         universe : Universe
             Roles, shares, classes and sectors of the N assets.
         model : ReturnModel, optional
-            For the AI-basket betas of assets of unknown exposure and the market leg.
-            Without it those take their sector's band, and ``market_move`` is refused.
+            For what funds hold, the AI-basket betas of assets of unknown exposure and
+            the market leg. Without it funds and other unknown assets take their
+            sector's band, and ``market_move`` is refused.
         """
         table = VARIANTS[self.variant]
         roles = universe.role
         known = np.array([r in table for r in roles], dtype=bool)
         zero = universe.is_structural_zero()
-        rows = [table.get(r, table["none"]) for r in roles]
-        sensitivity = np.array([r.operating_leverage * r.pass_through for r in rows])
-        adoption = np.array([r.adoption for r in rows])
-        erosion = np.array([r.erosion for r in rows])
-        share = _shares(universe, rows)
         draws = draw_parameters(self.parameters)
-        uniform = exposure_uniforms(universe.tickers)
-        # The central share is the median, wherever it lies in its band.
-        drawn_share = np.where(
-            uniform < 0.5,
-            share[:, 0] + (share[:, 1] - share[:, 0]) * 2 * uniform,
-            share[:, 1] + (share[:, 2] - share[:, 1]) * (2 * uniform - 1),
-        )
         beta_basket, beta_market, basket = basket_betas(universe, model)
         market = self.parameters["market_move"]
         if market and beta_market is None:
             raise UsageError(
                 "market_move needs a model to take betas from", received=market
             )
-
-        def logs(parameters, shares):
-            s = surprise(parameters)
-            gap = demand_gap(parameters)
-            L = present_value(parameters)
-            size = parameters["severity"]
-            s, gap, L = (np.atleast_1d(v)[:, None] for v in (s, gap, L))
-            demand = size * sensitivity * L * np.log1p(shares * np.expm1(gap))
-            lost = -size * self.parameters["erosion_scale"] * erosion * s
-            gained = size * self.parameters["adoption_scale"] * adoption * s
-            return demand, lost, gained
-
-        centre = [v[0] for v in logs(self.parameters, share[None, :, 1])]
-        spread = np.sum(logs(draws, drawn_share), axis=0)
+        centre, spread = table_moves(universe, table, self.parameters, draws)
         band = sector_bands(universe)
         members = basket if basket.any() else None
         driver0 = basket_move(
             np.sum(centre, axis=0)[None, :], members, self.parameters, table
         )
         driver = basket_move(spread, members, draws, table)
-        unknown = ~known & ~zero
 
         def banded(b):
             """Unknown exposure: the worse of beta replay and sector band."""
@@ -268,15 +248,31 @@ class CheapModelShock(Value):
         def propagated(b):
             return np.log1p(np.maximum(beta_basket * np.expm1(b)[:, None], -0.99))
 
+        by_rule, by_rule_drawn = banded(driver0)[0], banded(driver)
+        funds = FundTable() if model is None else model.funds
+        through = looked_through(
+            funds,
+            universe,
+            table,
+            self.parameters,
+            draws,
+            (np.expm1(by_rule), np.expm1(by_rule_drawn)),
+        )
+        seen = np.zeros(len(roles), dtype=bool)
+        seen[through.columns] = True
+        unknown = ~known & ~zero & ~seen
         parts = {
-            "compute demand": centre[0],
-            "fee erosion": centre[1],
-            "adoption": centre[2],
-            "replay or band": np.where(unknown, banded(driver0)[0], 0.0),
+            "compute demand": np.where(seen, 0.0, centre[0]),
+            "fee erosion": np.where(seen, 0.0, centre[1]),
+            "adoption": np.where(seen, 0.0, centre[2]),
+            "look-through": np.zeros(len(roles)),
+            "replay or band": np.where(unknown, by_rule, 0.0),
             "propagation": np.zeros(len(roles)),
             "market": np.zeros(len(roles)),
         }
-        spread = np.where(unknown, banded(driver), spread)
+        parts["look-through"][through.columns] = np.log1p(through.central)
+        spread = np.where(unknown, by_rule_drawn, spread)
+        spread[:, through.columns] = np.log1p(through.draws)
         used_lens = np.zeros(len(roles), dtype=bool)
         if self.lens != "structural":
             if beta_basket is None:
@@ -300,6 +296,7 @@ class CheapModelShock(Value):
                 for part in parts.values():
                     part[used_lens] = 0.0
                 parts["propagation"][used_lens] = by_beta[used_lens]
+        leg = np.zeros(len(roles))
         if market and beta_market is not None:
             leg = np.log1p(np.maximum(beta_market * market, -0.99))
             leg = np.where(zero, 0.0, leg)
@@ -307,15 +304,29 @@ class CheapModelShock(Value):
             spread = spread + leg
         central = np.expm1(np.sum(list(parts.values()), axis=0))
         spread = np.where(zero, 0.0, np.expm1(spread))
+        words = dict(zip(through.columns, through.basis, strict=True))
         return ShockMoves(
             assets=universe.tickers,
             central=np.where(zero, 0.0, central),
             draws=spread,
             driver=driver,
             basis=_basis(
-                universe, zero, unknown, used_lens, beta_basket, band, float(driver0[0])
+                universe,
+                zero,
+                unknown,
+                used_lens,
+                beta_basket,
+                band,
+                float(driver0[0]),
+                words,
+                funds,
             ),
             parts=parts,
+            through={
+                universe.tickers[i]: _with_market(split, float(np.expm1(leg[i])))
+                for i, split in zip(through.columns, through.splits, strict=True)
+                if not used_lens[i]
+            },
         )
 
     def __repr__(self) -> str:
@@ -328,31 +339,36 @@ class CheapModelShock(Value):
         return f"CheapModelShock({self.preset!r}, {self.variant}{extra})"
 
 
-def _shares(universe: Any, rows: list) -> np.ndarray:
-    """(N, 3) low, central, high: the user's share, else the role's band."""
-    bands = np.array([[r.share[0], sum(r.share) / 2, r.share[1]] for r in rows])
-    given = ~np.isnan(universe.ai_share).any(axis=1)
-    return np.where(given[:, None], universe.ai_share, bands)
+def _with_market(split: Split, move: float) -> Split:
+    """Contributions by role when each part of a fund moves with the market as well."""
+    return {r: (w, x * (1.0 + move) + w * move) for r, (w, x) in split.items()}
 
 
-def _basis(universe, zero, unknown, by_lens, beta, band, driver) -> tuple[str, ...]:
+def _basis(
+    universe, zero, unknown, by_lens, beta, band, driver, words, funds
+) -> tuple[str, ...]:
     """How each move was obtained, in words."""
     given = ~np.isnan(universe.ai_share).any(axis=1)
-    words = []
+    out = []
     for i, role in enumerate(universe.role):
         if zero[i]:
-            words.append("no earnings to lose: documented zero")
+            out.append("no earnings to lose: documented zero")
         elif by_lens[i] and beta is not None:
-            words.append(f"{role}: propagated by AI-basket beta {beta[i]:.2f}")
+            text = f"propagated by AI-basket beta {beta[i]:.2f}"
+            out.append(
+                f"{text}, in place of {words[i]}" if i in words else f"{role}: {text}"
+            )
+        elif i in words:
+            out.append(words[i])
         elif not unknown[i]:
             if role == "none":
-                words.append("role none: no AI exposure stated")
+                out.append("role none: no AI exposure stated")
             elif given[i]:
                 source = universe.share_source[i] or "as given by the user"
                 share = universe.ai_share[i, 1]
-                words.append(f"{role}: AI share {share:.0%}, {source}")
+                out.append(f"{role}: AI share {share:.0%}, {source}")
             else:
-                words.append(f"{role}: role midpoint, unsourced")
+                out.append(f"{role}: role midpoint, unsourced")
         else:
             worse = "sector band"
             if beta is not None and beta[i] * np.expm1(driver) < band[i] * np.expm1(
@@ -362,5 +378,7 @@ def _basis(universe, zero, unknown, by_lens, beta, band, driver) -> tuple[str, .
             detail = (
                 "" if beta is None else f" (beta {beta[i]:.2f}, band {band[i]:.2f})"
             )
-            words.append(f"exposure unknown: {worse}{detail}")
-    return tuple(words)
+            why = funds.reason(universe.tickers[i])
+            why = f"; not looked through: {why}" if why else ""
+            out.append(f"exposure unknown: {worse}{detail}{why}")
+    return tuple(out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,6 +49,9 @@ class ShockMoves(Value):
         How each asset's move was obtained, in words.
     parts : mapping name -> (N,) float64
         Links of the chain, in log terms, summing to ``log1p(central)``.
+    through : mapping fund -> role -> (weight, contribution)
+        Of the funds that are looked through: weights sum to one, contributions to the
+        fund's central move.
     """
 
     assets: tuple[str, ...]
@@ -57,6 +60,7 @@ class ShockMoves(Value):
     driver: np.ndarray
     basis: tuple[str, ...]
     parts: dict[str, np.ndarray]
+    through: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         put = object.__setattr__

@@ -171,6 +171,15 @@ def test_the_fraction_a_merger_leaves_is_paid_out_in_whole_shares():
     assert r.units[1, 0] == 2 and r.cash[1] == pytest.approx(5.0)
 
 
+def test_a_share_merger_on_adjusted_prices_is_stamped():
+    merger = ("2024-01-02", "A", "merger", NAN, "B", "", 0.25)
+    panel = raw([[40, 100], [42, 104], [NAN, 110]], merger)
+    adjusted = replace(panel, price_basis="total_return", content_hash="")
+    stamp = "share mergers valued at adjusted prices"
+    assert stamp in hold(adjusted, book(A=8)).stamps
+    assert stamp not in hold(panel, book(A=8)).stamps
+
+
 def test_a_merger_into_shares_nobody_prices_is_refused():
     panel = raw(
         [[40, 100], [42, 104], [NAN, 110]],

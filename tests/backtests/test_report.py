@@ -32,6 +32,8 @@ from engine import (
     simulate,
     stress,
 )
+from engine.data.look_through import FundExposure
+from engine.fund_table import FundTable
 from engine.model import ReturnModel
 
 EVIL = "<script>alert(1)</script>"
@@ -258,6 +260,38 @@ def test_a_formula_is_neutralised_in_the_tables(parts, tmp_path):
     assert presets["loss"].to_numpy() == pytest.approx(
         [r.loss for r in parts[True][0].results]
     )
+
+
+def test_funds_show_where_their_exposure_comes_from(parts, tmp_path):
+    """The basis is on the page, and losses by role look through and still add up."""
+    held = FundExposure(
+        "CHIP",
+        ("network", "none"),
+        np.array([0.6, 0.3]),
+        np.full(2, np.nan),
+        "look-through",
+        np.datetime64("2024-12-31"),
+        f"sheet {EVIL}",
+    )
+    model = replace(model_of(synthetic=False), funds=FundTable((held,)))
+    scenarios = simulate(model, 1000, horizon=5, seed=1)
+    book = Portfolio.from_weights(BOOK, 1e6, "USD")
+    shocks = [CheapModelShock(p) for p in ("market_view", "substitution", "jevons")]
+    now = stress(book, scenarios, shocks, hindsight_parameters=True)
+    text = written(tmp_path, full(parts, synthetic=False, stress=now))
+    table = plain(text, "stress")
+    assert "Funds, and holdings of unknown exposure" in table
+    assert "look-through: sheet" in table and "unknown 10%" in table
+    assert "<script>" not in text
+    assert "Funds are looked through" in text
+    roles = pd.read_csv(tmp_path / "report_tables" / "by_role.csv").set_index("role")
+    assert roles["weight"].sum() == pytest.approx(1.0)
+    for result in now.results:
+        name = result.name.split(":")[1].replace("_", " ")
+        assert roles[f"loss:{name}"].sum() == pytest.approx(result.loss)
+    assert {"network", "unknown"} <= set(roles.index)
+    shown = pd.read_csv(tmp_path / "report_tables" / "exposures.csv")
+    assert shown["Ticker"].tolist()[0] == "CHIP"
 
 
 def test_stamps_stand_before_everything_else(page):

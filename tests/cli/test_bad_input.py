@@ -204,6 +204,8 @@ FLAGS = {
         "unknown preset; received 'crash'; expected mark",
     ),
     "severity": (["--severity", "-1"], "severity is out of range; received -1"),
+    "funds": (["--funds", "guess"], "unknown treatment of funds; received 'guess'"),
+    "look-through": (["--look-through", "no.csv"], "no.csv"),
     "seed": (["--seed", "-1"], "seed must lie in"),
     "base currency": (
         ["--base-currency", "DOLLAR"],

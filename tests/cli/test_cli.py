@@ -116,6 +116,39 @@ def test_data(ballast):
     assert facts["roles"]["accelerator"] == 1
 
 
+def test_funds_by_document_and_by_band(ballast, tmp_path):
+    """120 sessions are too few to estimate a fund; a document needs none."""
+    book = tmp_path / "book.csv"
+    book.write_text("ticker,weight\nNVDA,0.5\nEWJ,0.5\n")
+    sheet = tmp_path / "funds.csv"
+    sheet.write_text(
+        "fund,kind,label,weight,known_from,document\n"
+        "EWJ,role,network,0.4,2025-01-31,sheet of January\n"
+        "EWJ,role,none,0.6,2025-01-31,sheet of January\n"
+    )
+    told = {}
+    for name, extra in (
+        ("tried", []),
+        ("bands", ["--funds", "bands"]),
+        ("document", ["--look-through", sheet]),
+        ("early", ["--look-through", sheet, "--as-of", "2025-01-30"]),
+    ):
+        status, out, err = ballast("stress", book, "--json", *extra)
+        assert status == 0, err
+        told[name] = document(out)["shocks"][0]
+    assert "not looked through: too short a history" in told["tried"]["basis"]["EWJ"]
+    assert told["bands"]["basis"]["EWJ"].startswith("exposure unknown")
+    assert "looked through" not in told["bands"]["basis"]["EWJ"]
+    assert told["tried"]["loss"] == told["bands"]["loss"]
+    assert told["document"]["basis"]["EWJ"].startswith("look-through: sheet of January")
+    roles = told["document"]["by_role"]
+    assert set(roles) == {"accelerator", "network", "none"}
+    assert sum(roles.values()) == pytest.approx(told["document"]["loss"])
+    assert told["early"]["basis"]["EWJ"].startswith("exposure unknown")
+    _, out, _ = ballast("stress", book, "--look-through", sheet)
+    assert "look-through: sheet of January, 2025-01-31; no AI role 60%" in out
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_exported_prices_load_again(ballast, tmp_path, suffix):
     path = tmp_path / f"out.{suffix}"
@@ -353,3 +386,22 @@ def test_a_closed_pipe_is_no_error(market):
     )
     assert done.stdout == "[\n"
     assert "Traceback" not in done.stderr
+
+
+def test_covariance_estimators_are_compared_and_used(ballast, tmp_path):
+    out_file = tmp_path / "scores.csv"
+    flags = ["--estimators", "sample,ewma,oas", "--window", "40", "--horizon", "10"]
+    status, out, err = ballast(
+        "covariance", *flags, "--out", str(out_file), "--quiet", model=False
+    )
+    assert (status, err) == (0, "")
+    assert "oas" in out and "log_likelihood" in out
+    assert set(pd.read_csv(out_file)["estimator"]) == {"sample", "ewma", "oas"}
+    status, out, _ = ballast("covariance", *flags, "--json", "--quiet", model=False)
+    assert {r["estimator"] for r in document(out)["estimators"]} == {
+        "sample",
+        "ewma",
+        "oas",
+    }
+    status, _, err = ballast("covariance", "--estimators", "oaks", model=False)
+    assert status == 2 and "oaks" in err and "ledoit_wolf" in err

@@ -5,7 +5,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from engine.covariance import ewma, ledoit_wolf, nearest_correlation, sample, split
+from engine.covariance import (
+    ewma,
+    ledoit_wolf,
+    nearest_correlation,
+    oas,
+    sample,
+    split,
+)
 from engine.parallel import BlockStream
 from engine.risk import (
     expected_shortfall,
@@ -22,6 +29,7 @@ ESTIMATORS = st.sampled_from(
         ledoit_wolf,
         lambda X: ledoit_wolf(X, "constant_correlation"),
         lambda X: ledoit_wolf(X, "single_index"),
+        oas,
     ]
 )
 LEVELS = st.floats(0.01, 0.99)

@@ -62,3 +62,35 @@ def test_the_local_tsmc_series_agrees_with_its_fact(real_data):
 def _daily(fx):
     days = pd.date_range("2024-11-25", "2025-02-04", freq="D")
     return pd.DataFrame({"date": days, "TWD": fx["TWD"].iloc[0]})
+
+
+def test_the_realised_loss_of_a_book_waits_for_each_market(real_data):
+    from backtests.job import Settings, prepare, realised_loss
+    from engine import Portfolio, load_panel, stress
+    from engine.shocks import CheapModelShock
+
+    held = ["NVDA", "2330.TW", "0700.HK", "EWT"]
+    rates = pd.read_csv(real_data / "fx_usd_per_unit.csv.gz")
+    panel = load_panel(
+        [real_data / f"prices_{n}.parquet" for n in ("us_listed", "asia_local")],
+        held,
+        start="2023-01-03",
+        universe=real_data / "metadata.csv",
+        price_basis="total_return",
+        fx=rates[["date", "HKD"]].assign(TWD=0.0304),
+    )
+    book = Portfolio.from_weights(dict.fromkeys(held, 0.25), 1e6, "USD")
+    settings = Settings(
+        as_of="2025-01-24", window=250, n_scenarios=200, hindsight_parameters=True
+    )
+    _, priced, scenarios = prepare(book, panel, settings)
+    found = realised_loss(stress(priced, scenarios, [CheapModelShock()]), panel)
+    assert found.by_asset["2330.TW"] == pytest.approx(-0.0573, abs=1e-4)
+    assert found.by_asset["EWT"] == pytest.approx(-0.0561, abs=1e-4)
+    assert "2330.TW on 2025-02-03" in found.note and "0700.HK on 2025-01-28" in (
+        found.note
+    )
+    assert "NVDA on" not in found.note
+    assert found.book_loss == pytest.approx(
+        -sum(0.25 * found.by_asset[a] for a in held), abs=2e-3
+    )

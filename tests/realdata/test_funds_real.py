@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine import load_panel
+from engine import CheapModelShock, fit, load_panel
 from engine.data.exposures import read_exposures
 from engine.data.roles import INFRASTRUCTURE
 from engine.data.universe import universe_from
 from engine.errors import ModelError
-from engine.funds import fund_moves, style_weights
+from engine.funds import style_weights
 
 DATE = "2025-01-24"
-FUNDS = ("SMH", "XLU", "SPY", "QQQ", "EWT", "EWJ")
+FUNDS = ("SMH", "XLK", "XLU", "SPY", "QQQ", "EWT", "EWJ", "EFA")
 SECTOR_FUND = "XLE"
 SEMIS = ("accelerator", "semicap", "memory", "foundry")
 
@@ -93,14 +93,51 @@ def test_the_day_itself_changes_nothing(panel, found):
         assert np.array_equal(again.draws, found["SMH"].draws)
 
 
-def test_a_chip_fund_loses_more_than_the_market(found):
-    moves = {
-        label: -0.1 if label in INFRASTRUCTURE else 0.0
-        for e in found.values()
-        for label in e.labels
-    }
-    smh, spy = (fund_moves(found[f], moves) for f in ("SMH", "SPY"))
-    assert smh.low <= smh.central <= smh.high < spy.low
+@pytest.fixture(scope="module")
+def model(panel):
+    """As of the Friday, with nothing but what was known then."""
+    names = [t for t in panel.tickers if t in (*FUNDS, SECTOR_FUND, "NVDA", "VRT")]
+    return fit(panel.as_of(DATE), tickers=names, window=252)
+
+
+def test_funds_reach_the_shock_by_what_they_hold(model):
+    """Sane facts of the Friday before; 27 January is not looked at."""
+    moves = CheapModelShock().moves(model.universe, model)
+    held = {f: model.funds.get(f) for f in FUNDS}
+    for i, asset in enumerate(moves.assets):
+        print(f"{asset}: {moves.central[i]:.2%}, {moves.basis[i]}")
+    assert all(e is not None and str(e.known_from) == DATE for e in held.values())
+    assert held["SMH"].weight(*SEMIS) > 0.8
+    assert held["EFA"].weight(*INFRASTRUCTURE) < 0.2
+    assert held["XLK"].weight(*INFRASTRUCTURE) > held["SPY"].weight(*INFRASTRUCTURE)
+    assert 0.2 < held["XLK"].weight(*SEMIS) < 0.6
+    assert max(held["EWT"].labels, key=held["EWT"].weight) == "foundry"
+    x = dict(zip(moves.assets, moves.central, strict=True))
+    assert x["NVDA"] < x["SMH"] < x["XLK"] < x["SPY"] < x["EFA"] < 0
+    for asset, text in zip(moves.assets, moves.basis, strict=True):
+        if asset in FUNDS:
+            assert text.startswith("estimated: R2 0.") and f"to {DATE}" in text
+    splits = moves.through
+    assert set(splits) == {*FUNDS, SECTOR_FUND}
+    for fund, split in splits.items():
+        assert sum(c for _, c in split.values()) == pytest.approx(x[fund])
+
+
+def test_the_error_of_the_weights_is_small_beside_the_severity(model):
+    moves = CheapModelShock().moves(model.universe, model)
+    i = moves.assets.index("SMH")
+    sure = replace(held := model.funds.get("SMH"), draws=np.empty((0, 0)))
+    exact = replace(model, funds=replace(model.funds, exposures=(sure,)))
+    certain = CheapModelShock().moves(model.universe, exact).draws[:, i]
+    assert held.error(*SEMIS) < 0.1
+    assert certain.std() < moves.draws[:, i].std() < 1.1 * certain.std()
+
+
+def test_the_worst_lens_never_flatters_a_fund(model):
+    shock = CheapModelShock()
+    structural = shock.moves(model.universe, model)
+    worst = shock.with_lens("worst").moves(model.universe, model)
+    assert (worst.central <= structural.central + 1e-15).all()
 
 
 def test_a_sector_fund_needs_baskets_by_sector(panel):

@@ -1,0 +1,247 @@
+"""Cases of accounting and of proposals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.case import Case, Peer, Thunk, installed, returns
+
+
+def _rebalance(T: int, N: int) -> dict[str, Thunk]:
+    from backtests import simulate_weights
+
+    prices = 100.0 * np.exp(np.cumsum(returns(T, N), axis=0))
+    target = np.full(N, 1.0 / N)
+
+    def numpy_loop():
+        value, money = 1.0, np.zeros(N)
+        path = np.empty(T)
+        for t in range(T):
+            if t:
+                money = money * (prices[t] / prices[t - 1])
+            value = money.sum() if t else 1.0
+            after = value
+            for _ in range(60):  # costs are paid from the book: fixed point
+                after = value - 1e-3 * np.abs(target * after - money).sum()
+            money, path[t] = target * after, after
+        return path
+
+    return {
+        "ours": lambda: simulate_weights(prices, target, 1e-3).value,
+        "NumPy loop": numpy_loop,
+    }
+
+
+def _free_rebalance_inputs(T: int, N: int) -> dict[str, np.ndarray]:
+    prices = 100.0 * np.exp(np.cumsum(returns(T, N), axis=0))
+    return {"prices": prices, "target": np.full(N, 1.0 / N)}
+
+
+def _free_rebalance(T: int, N: int) -> dict[str, Thunk]:
+    from backtests import simulate_weights
+
+    prices, target = _free_rebalance_inputs(T, N).values()
+
+    def closed_form():
+        growth = np.ones(T)
+        growth[1:] = (prices[1:] / prices[:-1]) @ target
+        return np.cumprod(growth)
+
+    return {
+        "ours": lambda: simulate_weights(prices, target, 0.0).value,
+        "NumPy closed form": closed_form,
+    }
+
+
+def _minimum_variance(N: int) -> dict[str, Thunk]:
+    """Long only, bounded weights. Ours also re-checks and prices each limit."""
+    import cvxpy as cp
+    import pandas as pd
+    import skfolio.optimization as skfolio
+    from skfolio import RiskMeasure
+
+    from engine.constraints import Constraints
+    from engine.costs import Costs
+    from engine.data.portfolio import Portfolio
+    from engine.data.universe import Universe
+    from engine.model import ReturnModel
+    from engine.montecarlo import simulate
+    from engine.optimize._propose import propose
+
+    X = returns(1000, N) * np.linspace(0.6, 1.6, N)
+    C, upper = np.cov(X.T), max(0.10, 2.0 / N)
+    L = np.linalg.cholesky(C)
+    assets = tuple(f"A{i}" for i in range(N))
+    frame = pd.DataFrame(X, columns=list(assets))
+    model = ReturnModel(
+        assets=assets,
+        mean=np.zeros(N),
+        covariance=C,
+        tail_dof=np.inf,
+        return_kind="simple",
+        periods_per_year=252.0,
+        cash_rate=0.0,
+        mean_kind="given",
+        universe=Universe(assets),
+        base_currency="USD",
+        as_of=np.datetime64("2025-01-24"),
+    )
+    scenarios = simulate(model, 1000, horizon=1, seed=1)
+    book = Portfolio.from_weights(dict.fromkeys(assets, 1.0 / N), 1e6, "USD")
+    limits = Constraints(upper=upper, cash=(0.0, 0.0), minimum_trade=0.0)
+    free = Costs(0.0)
+
+    def variance(w: Any) -> float:
+        w = np.asarray(w, dtype=np.float64)
+        return float(w @ C @ w)
+
+    def ours():
+        made = propose(book, scenarios, limits, free, objective="minimum_variance")
+        return variance(made.target[:N])
+
+    def textbook():
+        w = cp.Variable(N)
+        goal = cp.Minimize(1e4 * cp.sum_squares(L.T @ w))
+        bounds: list[Any] = [cp.sum(w) == 1, w >= 0, w <= upper]
+        cp.Problem(goal, bounds).solve(solver="CLARABEL")
+        return variance(w.value)
+
+    def from_skfolio():
+        least = skfolio.MeanRisk(
+            risk_measure=RiskMeasure.VARIANCE, min_weights=0.0, max_weights=upper
+        )
+        return variance(least.fit(X).weights_)
+
+    def from_riskfolio():
+        import riskfolio
+
+        book: Any = riskfolio.Portfolio(returns=frame)
+        book.upperlng = upper
+        book.assets_stats(method_mu="hist", method_cov="hist")
+        weights = book.optimization(model="Classic", rm="MV", obj="MinRisk", hist=True)
+        if weights is None:
+            raise RuntimeError("riskfolio-lib found no solution")
+        return variance(weights.to_numpy()[:, 0])
+
+    candidates: dict[str, Thunk] = {
+        "ours": ours,
+        "textbook in cvxpy (Clarabel)": textbook,
+        "skfolio": from_skfolio,
+        "riskfolio-lib": from_riskfolio,
+    }
+    if installed("pypfopt"):
+        from pypfopt import (  # pyright: ignore[reportMissingImports]
+            EfficientFrontier,
+        )
+
+        def from_pypfopt():
+            # Its default, OSQP, stops 4e-4 above the least variance at N 200.
+            least = EfficientFrontier(
+                None, C, weight_bounds=(0.0, upper), solver="CLARABEL"
+            )
+            least.min_volatility()
+            return variance(least.weights)
+
+        candidates["PyPortfolioOpt (Clarabel)"] = from_pypfopt
+    return candidates
+
+
+def _proposal(S: int, N: int) -> dict[str, Thunk]:
+    """Least cost and active risk under an ES cap: ours by cuts, textbook in cvxpy."""
+    import cvxpy as cp
+
+    from engine.constraints import Constraints
+    from engine.costs import Costs
+    from engine.data.portfolio import Portfolio
+    from engine.data.universe import Universe
+    from engine.optimize._propose import _risk_root, propose
+    from engine.risk import expected_shortfall
+    from engine.scenarios import ScenarioSet
+
+    rng = np.random.default_rng(5)
+    sigma = np.linspace(0.03, 0.12, N)
+    R = (rng.standard_t(5, size=(S, 1)) * 0.6 + rng.standard_t(5, size=(S, N))) * sigma
+    R = np.maximum(np.column_stack([R - R.mean(axis=0), np.zeros(S)]), -0.9)
+    assets = (*(f"A{i}" for i in range(N)), "CASH:USD")
+    scenarios = ScenarioSet(
+        assets=assets,
+        returns=R,
+        p=np.full(S, 1.0 / S),
+        horizon=21,
+        universe=Universe(assets),
+        base_currency="USD",
+        periods_per_year=252.0,
+    )
+    w0 = np.append(sigma / sigma.sum() * 0.99, 0.01)
+    book = Portfolio.from_weights(dict(zip(assets, w0, strict=True)), 1e6, "USD")
+    cap = 0.7 * expected_shortfall(-(R @ w0), level=0.95)
+    constraints = Constraints(es_cap=cap, minimum_trade=0.0)
+    costs = Costs(5.0)
+    root = _risk_root(scenarios)
+    rates = costs.rates(assets)
+
+    def objective(w: np.ndarray, cost: float) -> float:
+        return cost + float(((root.T @ (w - w0)) ** 2).sum())
+
+    def ours():
+        made = propose(book, scenarios, constraints, costs)
+        return objective(made.target, made.cost)
+
+    def textbook():
+        w, b, s = (
+            cp.Variable(N + 1),
+            cp.Variable(N + 1, nonneg=True),
+            cp.Variable(N + 1, nonneg=True),
+        )
+        u, t, nav = cp.Variable(S, nonneg=True), cp.Variable(), cp.Variable()
+        cost = rates @ (b + s)
+        limits: list[Any] = [
+            w - w0 == b - s,
+            nav + cost == 1,
+            cp.sum(w) == nav,
+            w >= 0,
+            w[-1] <= 0.02 * nav,
+            u >= -R @ w - t,
+            t + cp.sum(u) / (0.05 * S) <= cap * nav,
+        ]
+        goal = cp.Minimize(cost + cp.sum_squares(root.T @ (w - nav * w0)))
+        cp.Problem(goal, limits).solve(solver="CLARABEL")
+        after, left = np.asarray(w.value), float(np.asarray(nav.value))
+        return objective(after / left, 1.0 - left)
+
+    return {"ours": ours, "textbook in cvxpy (Clarabel)": textbook}
+
+
+CASES = (
+    Case(
+        "daily rebalance with costs",
+        {"small": {"T": 40, "N": 5}, "T 2520, N 100": {"T": 2520, "N": 100}},
+        _rebalance,
+        1e-9,
+    ),
+    Case(
+        "daily rebalance without costs",
+        {"small": {"T": 40, "N": 5}, "T 2520, N 100": {"T": 2520, "N": 100}},
+        _free_rebalance,
+        1e-9,
+        peers={
+            "bt": Peer("benchmarks.peer_bt:rebalance", _free_rebalance_inputs, "bt")
+        },
+    ),
+    Case(
+        "minimum variance, long only",
+        {"small": {"N": 6}, "N 50": {"N": 50}, "N 200": {"N": 200}},
+        _minimum_variance,
+        1e-4,  # of the variance; the solvers stop at their own tolerances
+        optional={"PyPortfolioOpt (Clarabel)": "pypfopt"},
+        apart=("riskfolio-lib",),  # its import takes seconds and brings thread pools
+    ),
+    Case(
+        "proposal under an ES cap",
+        {"small": {"S": 300, "N": 6}, "S 5000, N 50": {"S": 5000, "N": 50}},
+        _proposal,
+        1e-5,
+    ),
+)

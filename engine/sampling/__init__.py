@@ -1,6 +1,8 @@
 """Variance reduction and rare events: estimates of a book's losses with fewer paths."""
 
-from engine.sampling._estimate import METHODS, Estimate, estimate
+from engine.sampling._book import DeltaGamma
+from engine.sampling._design import METHODS
+from engine.sampling._estimate import Estimate, estimate
 from engine.sampling._functional import (
     Functional,
     expectation,
@@ -13,6 +15,7 @@ from engine.sampling._scenarios import scenarios
 
 __all__ = [
     "METHODS",
+    "DeltaGamma",
     "Estimate",
     "Functional",
     "estimate",

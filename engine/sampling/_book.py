@@ -3,7 +3,8 @@
 Over ``h`` periods the assets' returns are ``x = h mean + sqrt(V) C Z`` with Z standard
 normal, ``C C'`` the covariance per period and V the sum of ``h`` mixing variables:
 ``V = h`` for a Gaussian, a sum of ``(nu - 2)/chi2_nu`` for a Student-t. The loss
-is ``-w'(e^x - 1)`` for log returns and ``-w'x`` for simple ones; cash earns its rate.
+is ``-w'(e^x - 1)`` for log returns and ``-w'x`` for simple ones, or the quadratic of a
+`DeltaGamma`; cash earns its rate.
 """
 
 from __future__ import annotations
@@ -13,10 +14,50 @@ from typing import Any
 
 import numpy as np
 
+from engine._base import Value, frozen_array
 from engine.covariance import FactorCovariance
 from engine.data.portfolio import Portfolio, cash_label
 from engine.errors import DataError, ModelError, UsageError
 from engine.model import ReturnModel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeltaGamma(Value):
+    """A book whose loss is quadratic: ``-(delta'x + x' gamma x / 2)``.
+
+    The second-order form of a book with options, from their greeks. Pass it to
+    `engine.sampling.estimate` where weights go.
+
+    Attributes
+    ----------
+    delta : (N,) float64
+        First derivatives of the book's value, as a fraction of wealth, by the model's
+        returns x over the horizon (log or simple, as the model has them); no NaN.
+    gamma : (N, N) float64
+        Second derivatives, symmetric; no NaN. Negative for written options.
+
+    Raises
+    ------
+    DataError
+        A shape that does not fit, NaN, or a gamma that is not symmetric.
+    """
+
+    delta: np.ndarray
+    gamma: np.ndarray
+
+    def __post_init__(self) -> None:
+        put = object.__setattr__
+        put(self, "delta", frozen_array(self.delta, name="delta", ndim=1))
+        n = self.delta.size
+        put(self, "gamma", frozen_array(self.gamma, name="gamma", ndim=2, shape=(n, n)))
+        skew = np.abs(self.gamma - self.gamma.T)
+        if skew.size and skew.max() > 1e-9 * np.abs(self.gamma).max():
+            i, j = map(int, np.unravel_index(int(skew.argmax()), skew.shape))
+            raise DataError(
+                "gamma is not symmetric",
+                received=f"{self.gamma[i, j]:g} at ({i}, {j}) and "
+                f"{self.gamma[j, i]:g} at ({j}, {i})",
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +73,9 @@ class Book:
     drift : (N,) float64
         Mean of x over the horizon.
     weights : (N,) float64
-        Of the risky assets.
+        Of the risky assets; the delta of a quadratic book.
+    gamma : (N, N) float64 or None
+        Of a quadratic book, whose loss is in x itself.
     cash : float
         Loss of the cash holding over the horizon (negative: it earns).
     growth : float
@@ -46,6 +89,7 @@ class Book:
     specific: np.ndarray | None
     drift: np.ndarray
     weights: np.ndarray
+    gamma: np.ndarray | None
     cash: float
     growth: float
     log: bool
@@ -61,6 +105,8 @@ class Book:
     @property
     def delta(self) -> np.ndarray:
         """(N,) minus the derivative of the loss by x at the drift."""
+        if self.gamma is not None:
+            return self.weights + self.gamma @ self.drift
         return self.weights * np.exp(self.drift) if self.log else self.weights
 
     @property
@@ -82,16 +128,30 @@ class Book:
 
     def losses(self, x: np.ndarray) -> np.ndarray:
         """(n,) losses of returns (n, N)."""
+        if self.gamma is not None:
+            return self.cash - x @ self.weights - 0.5 * ((x @ self.gamma) * x).sum(1)
         return self.cash - (np.expm1(x) if self.log else x) @ self.weights
 
     def centre(self) -> float:
         """Loss where every asset moves by its drift."""
         return float(self.losses(self.drift[None])[0])
 
+    def risky(self) -> bool:
+        """Whether the loss varies at all."""
+        C = (
+            self.A
+            if self.specific is None
+            else np.column_stack([self.A, self.specific])
+        )
+        exposed = self.weights != 0.0
+        if self.gamma is not None:
+            exposed = exposed | self.gamma.any(axis=0)
+        return bool(C[exposed].any())
+
     def reach(self) -> float:
         """Largest loss the book can make: finite for long log-return books."""
-        if not self.log:
-            return np.inf if self.weights.any() else self.cash
+        if not self.log or self.gamma is not None:
+            return np.inf
         return (
             np.inf
             if (self.weights < 0).any()
@@ -110,6 +170,15 @@ def book_of(model: ReturnModel, weights: Any, horizon: int) -> Book:
             received=horizon,
         )
     periods = int(horizon) // model.sessions
+    gamma = None
+    if isinstance(weights, DeltaGamma):
+        gamma, weights = weights.gamma, weights.delta
+        if weights.shape != (len(model.assets),):
+            raise DataError(
+                "the delta-gamma book does not match the model",
+                received=f"{weights.size} assets",
+                expected=len(model.assets),
+            )
     aligned = _align(model, weights)
     growth = float((1.0 + model.cash_rate) ** (periods / model.periods_per_year))
     A, specific = _components(model)
@@ -118,6 +187,7 @@ def book_of(model: ReturnModel, weights: Any, horizon: int) -> Book:
         specific=specific,
         drift=model.mean * periods,
         weights=aligned[:-1],
+        gamma=gamma,
         cash=-float(aligned[-1]) * (growth - 1.0),
         growth=growth,
         log=model.return_kind == "log",

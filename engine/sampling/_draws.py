@@ -8,10 +8,11 @@ scenario does not depend on how many follow it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from engine.parallel import BLOCK_SIZE, BlockStream, blocks
+from engine.parallel import BLOCK_SIZE, BlockStream, blocks, map_ordered
 from engine.sampling._book import Book
 from engine.sampling._twist import Twist
 
@@ -114,6 +115,23 @@ def evaluate(item: tuple[int, int, int], book: Book, plan: Plan):
     full[:n] = V
     losses = book.losses(book.moves(z, full))[:n]
     linear = book.centre() + np.sqrt(V) * (z @ book.slope)[:n]
+    return losses, weight, linear
+
+
+def run(book: Book, plan: Plan, n_jobs: int):
+    """``(losses, weight, delta loss)`` of all blocks; weight None without a twist."""
+    parts = map_ordered(
+        partial(evaluate, book=book, plan=plan),
+        plan.items(),
+        executor="serial" if n_jobs == 1 else "threads",
+        n_jobs=n_jobs,
+    )
+    losses, linear = np.empty(plan.n), np.empty(plan.n)
+    weight = None if plan.twist is None else np.empty(plan.n)
+    for (_, start, stop), part in zip(plan.items(), parts, strict=True):
+        losses[start:stop], linear[start:stop] = part[0], part[2]
+        if weight is not None:
+            weight[start:stop] = part[1]
     return losses, weight, linear
 
 

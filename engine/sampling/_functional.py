@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from engine._base import Value
-from engine.errors import UsageError
+from engine.errors import ModelError, UsageError
 
 Kind = Literal["mean", "tail", "var", "es", "callable"]
 
@@ -73,8 +73,8 @@ def mean_loss() -> Functional:
 
 def tail_probability(threshold: float) -> Functional:
     """P(L > threshold); the threshold is a loss as a decimal."""
-    if not np.isfinite(threshold):
-        raise UsageError("the threshold must be finite", received=threshold)
+    if not is_real(threshold):
+        raise UsageError("the threshold must be finite", received=repr(threshold))
     return Functional("tail", float(threshold))
 
 
@@ -96,11 +96,29 @@ def expectation(function: Callable[[np.ndarray], np.ndarray]) -> Functional:
 
 
 def _level(level: float) -> float:
-    if isinstance(level, bool) or not 0.0 < level < 1.0:
+    if not is_real(level) or not 0.0 < level < 1.0:
         raise UsageError(
-            "level lies in (0, 1)", received=level, fix="Use 0.95 for 95%."
+            "level lies in (0, 1)", received=repr(level), fix="Use 0.95 for 95%."
         )
     return float(level)
+
+
+def is_real(value: object) -> bool:
+    """Whether a value is one finite number, and no truth value."""
+    if isinstance(value, (bool, np.bool_)):
+        return False
+    return isinstance(value, (int, float, np.number)) and bool(np.isfinite(value))
+
+
+def quantile(losses: np.ndarray, mass: np.ndarray, functional: Functional) -> float:
+    """The VaR at the functional's level; ModelError where the sample is short of it."""
+    value = upper_quantile(losses, mass, 1.0 - functional.parameter)
+    if np.isnan(value):
+        raise ModelError(
+            f"the sample does not reach {functional!r}",
+            fix="Draw more, or use an importance target nearer the quantile.",
+        )
+    return value
 
 
 def upper_quantile(losses: np.ndarray, mass: np.ndarray, tail: float) -> float:

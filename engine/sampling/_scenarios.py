@@ -11,10 +11,10 @@ import numpy as np
 from engine.data.portfolio import cash_label
 from engine.errors import ModelError, UsageError
 from engine.model import ReturnModel
-from engine.parallel import BlockStream, map_ordered
+from engine.parallel import map_ordered
 from engine.sampling._book import Book, book_of
+from engine.sampling._design import basic_plan, check_method, twist_of
 from engine.sampling._draws import Plan, draw
-from engine.sampling._estimate import _twist, basic_plan
 from engine.sampling._functional import Functional
 from engine.scenarios import ScenarioSet
 
@@ -41,7 +41,7 @@ def scenarios(
         As in `estimate`.
     n : int
     method : {"moment_matched", "antithetic", "sobol", "stratified", "importance"}
-    weights : Portfolio, mapping or array_like, optional
+    weights : Portfolio, mapping, array_like or DeltaGamma, optional
         The book; needed by ``stratified`` and ``importance``, whose draws follow it.
     functional : Functional, optional
         Importance sampling aims at its threshold or quantile.
@@ -51,32 +51,25 @@ def scenarios(
     Returns
     -------
     ScenarioSet
-        Equal probabilities, save under ``importance``: there every other scenario is
-        twisted, and ``p`` is proportional to the likelihood ratio against the mixture,
-        two at most before scaling. A set's probabilities sum to one, so estimates from
-        it are self-normalised; with twisted draws alone that would leave the body of
-        the distribution, and hence the sum, to a few huge weights. `estimate` gives
-        the unbiased estimates, with their errors.
+        Equal probabilities (strata are proportional), save under ``importance``: there
+        every other scenario is twisted, and ``p`` is proportional to the likelihood
+        ratio against the mixture, two at most before scaling. A set's probabilities
+        sum to one, so estimates from it are self-normalised; with twisted draws alone
+        that would leave the body of the distribution, and hence the sum, to a few huge
+        weights. `estimate` gives the unbiased estimates, with their errors.
     """
-    if method not in SETS:
-        raise UsageError(
-            "unknown method for scenarios",
-            received=repr(method),
-            expected=", ".join(SETS),
-        )
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or n < 2:
-        raise UsageError("n must be a whole number above one", received=repr(n))
+    check_method(method, SETS)
     if weights is None:
         if method in ("stratified", "importance"):
             raise UsageError(f"{method} scenarios need the book's weights")
         weights = np.zeros(len(model.assets))
     book = book_of(model, weights, horizon)
-    plan = basic_plan(book, method, int(n), int(BlockStream(seed).seed))
+    plan = basic_plan(book, method, n, seed)
     if method == "importance":
         if functional is None and target is None:
             raise UsageError("importance scenarios need a functional or a target")
         aim = functional or Functional("tail", float(target or 0.0))
-        twist = _twist(book, aim, plan, target, n_jobs)
+        twist = twist_of(book, aim, plan, target, n_jobs)
         plan = replace(plan, twist=twist, defensive=True)
     parts = map_ordered(
         partial(_returns, book=book, plan=plan),

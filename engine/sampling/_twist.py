@@ -3,12 +3,12 @@
 With Z rotated so that the quadratic part is diagonal, the loss is about
 ``Q = a0 + sqrt(V) b'Z + V sum(l_i Z_i^2)``.
 
-Gaussian (V = 1 after scaling; Glasserman, Heidelberger, Shahabuddin 2000, section 4)::
+Gaussian (V = 1 after scaling; Glasserman, Heidelberger, Shahabuddin 2000)::
 
     psi(t) = a0 t + sum[(t b_i)^2/(1 - 2 t l_i) - ln(1 - 2 t l_i)] / 2,  psi'(t) = x
     Z_i ~ N(t b_i/(1 - 2 t l_i), 1/(1 - 2 t l_i)),   weight exp(psi(t) - t Q)
 
-Student-t (V = (nu - 2)/Y, Y chi-square; same authors 2002, section 4.2): twist
+Student-t (V = (nu - 2)/Y, Y chi-square; same authors 2002): twist
 ``Q_x = (Q - x)/V``, which is positive exactly when Q exceeds x and, unlike Q, has
 exponential moments. With ``a(t) = (a0 - x) t + sum[(t b_i)^2/(1 - 2 t l_i)]/2``::
 
@@ -120,10 +120,11 @@ def quadratic(book: Book) -> tuple[float, np.ndarray, np.ndarray, np.ndarray | N
     scale = float(book.periods) if np.isinf(book.dof) else 1.0
     b = book.slope * np.sqrt(scale)
     a0 = book.centre()
-    if not book.log:
+    if not book.log and book.gamma is None:
         return a0, b, np.zeros(b.size), None
     C = book.A if book.specific is None else np.hstack([book.A, np.diag(book.specific)])
-    M = -0.5 * scale * (C.T * book.delta) @ C
+    bend = C.T * book.delta if book.gamma is None else C.T @ book.gamma
+    M = -0.5 * scale * bend @ C
     curvature, rotation = np.linalg.eigh((M + M.T) / 2.0)
     return a0, np.asarray(rotation.T @ b), np.asarray(curvature), np.asarray(rotation)
 

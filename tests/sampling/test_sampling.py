@@ -83,7 +83,9 @@ COVERED = [
     if method != "control"  # exact for this book; see the log book below
     for dof in (np.inf, 5.0)
     for kind in ("mean", "tail", "var", "es")
-    if not (kind == "mean" and method not in ("plain", "sobol", "stratified", "neyman"))
+    if not (kind == "mean" and method not in ("plain", "sobol", "stratified"))
+    # Refused: see below.
+    and not (kind == "es" and method == "sobol" and dof == 5.0)
 ]
 
 
@@ -101,7 +103,6 @@ def test_intervals_cover_what_they_state(method, dof, kind):
     [
         ("antithetic", np.inf, "es"),
         ("stratified", 5.0, "es"),
-        ("neyman", 5.0, "es"),
         ("importance", 5.0, "tail"),
         ("importance_stratified", np.inf, "tail"),
     ],
@@ -161,7 +162,9 @@ def test_linear_gaussian_tail_saves_what_the_closed_form_says():
     assert stated.variance_ratio == pytest.approx(exact, rel=0.05)
 
 
-@pytest.mark.parametrize("method", ["importance", "importance_stratified", "neyman"])
+@pytest.mark.parametrize(
+    "method", ["importance", "importance_stratified", "stratified"]
+)
 def test_t5_quadratic_tail_is_estimated_with_far_fewer_paths(method):
     # A book with a strong quadratic part, against plain draws made here by hand.
     S = 25 * S3
@@ -191,7 +194,9 @@ def test_t5_quadratic_tail_is_estimated_with_far_fewer_paths(method):
 
 
 @pytest.mark.parametrize("dof", [np.inf, 5.0])
-@pytest.mark.parametrize("method", ["importance", "importance_stratified", "neyman"])
+@pytest.mark.parametrize(
+    "method", ["importance", "importance_stratified", "stratified"]
+)
 def test_far_tails_agree_with_the_closed_form(method, dof):
     var, es = closed_form(dof, 0.9999)
     model = a_model(tail_dof=dof)
@@ -278,7 +283,7 @@ def test_any_number_of_workers_gives_the_same_bits(method, form):
     cov = FactorCovariance(
         0.01 * rng.standard_normal((6, 2)), np.eye(2), np.full(6, 1e-4)
     )
-    model = a_model(cov if form == "factor" else cov.dense(), tail_dof=5.0)
+    model = a_model(cov if form == "factor" else cov.dense(), tail_dof=12.0)
     run = lambda jobs: sampling.estimate(  # noqa: E731
         model, np.full(6, 1 / 6), sampling.expected_shortfall(0.95), method=method,
         n=8192, n_jobs=jobs,
@@ -369,7 +374,7 @@ def test_a_level_outside_zero_and_one_is_refused(level):
         (dict(method="antithetic", n=1001), "even"),
         (dict(method="moment_matched", n=1500), "multiple of its batch of 1024"),
         (dict(method="stratified", n=1000), "multiple of 64"),
-        (dict(method="magic"), "unknown method"),
+        (dict(method="importanse"), "unknown method.*Did you mean 'importance'"),
         (dict(n=1), "above one"),
         (dict(n=2.5), "above one"),
         (dict(method="plain", target=0.1), "takes a target"),
@@ -383,7 +388,7 @@ def test_options_that_do_not_fit_are_refused(options, message):
         sampling.estimate(a_model(), W3, sampling.value_at_risk(0.95), **options)
 
 
-@pytest.mark.parametrize("method", ["importance", "neyman", "control"])
+@pytest.mark.parametrize("method", ["importance", "stratified", "control"])
 def test_student_t_over_several_periods_is_refused_where_no_law_is_known(method):
     with pytest.raises(UsageError, match=r"one period|several periods"):
         sampling.estimate(
@@ -404,10 +409,36 @@ def test_targets_beyond_reach_are_refused():
         sampling.estimate(
             model, W3, sampling.value_at_risk(0.999), method="plain", n=2048
         )
-    with pytest.raises(ModelError, match="beyond the reach"):
+    with pytest.raises(ModelError, match="carries no risk"):
+        sampling.estimate(model, np.zeros(3), sampling.value_at_risk(0.99))
+    with pytest.raises(ModelError, match="too few scenarios in the tail"):
         sampling.estimate(
-            model, np.zeros(3), sampling.value_at_risk(0.99), method="importance"
+            model, W3, sampling.tail_probability(0.5), method="plain", n=2048
         )
+    with pytest.raises(UsageError, match="not in the tail"):
+        sampling.estimate(model, W3, sampling.tail_probability(-0.01))
+
+
+def test_sobol_refuses_the_shortfall_of_a_heavy_tail():
+    # Measured coverage of its 95% interval at 5 degrees of freedom is 91%.
+    with pytest.raises(UsageError, match=r"heavy a tail.*stratified"):
+        sampling.estimate(
+            a_model(tail_dof=5.0), W3, sampling.expected_shortfall(0.95), method="sobol"
+        )
+
+
+def test_delta_gamma_tail_of_one_asset_has_a_closed_form_and_saves_paths():
+    # -(d x + g x^2/2) > l outside the two roots; x is a scaled t with 5 degrees.
+    s, d, g = 0.02, 1.0, -8.0
+    model = a_model(np.array([[s * s]]), tail_dof=5.0)
+    book = sampling.DeltaGamma([d], [[g]])
+    loss = 0.6
+    low, high = np.sort(np.roots([-g / 2, -d, -loss]).real)
+    scale = s * np.sqrt(3 / 5)
+    truth = stats.t.cdf(low / scale, 5) + stats.t.sf(high / scale, 5)
+    e = sampling.estimate(model, book, sampling.tail_probability(loss), n=65_536)
+    assert abs(e.value - truth) < 4.5 * e.standard_error
+    assert e.variance_ratio > 50
 
 
 def test_weights_that_cannot_be_right_are_refused():

@@ -12,6 +12,7 @@ from benchmarks import (
     data_cases,
     risk_cases,
     rolling_cases,
+    sampling_cases,
     scoring_cases,
     simulation_cases,
 )
@@ -23,6 +24,7 @@ CASES = (
     *rolling_cases.CASES,
     *data_cases.CASES,
     *scoring_cases.CASES,
+    *sampling_cases.CASES,
     *simulation_cases.CASES,
     *risk_cases.CASES,
     *MONTE_CARLO,

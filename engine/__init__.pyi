@@ -3,6 +3,7 @@ from . import data as data
 from . import errors as errors
 from . import parallel as parallel
 from . import risk as risk
+from . import sampling as sampling
 from . import shocks as shocks
 from ._stress import ShockResult as ShockResult
 from ._stress import StressReport as StressReport

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 import engine
 from backtests.cli.data import data_app
 from backtests.cli.options import (
+    ChosenShock,
     Limits,
     Meter,
     Prices,
@@ -177,41 +178,39 @@ def stress(
     *,
     source: Prices | None = None,
     run: Run | None = None,
-    shock: Shock | None = None,
+    shock: ChosenShock | None = None,
+    explain: str | None = None,
 ) -> None:
-    """Show what a book would lose under each preset, and which holdings cause it.
+    """Show what a book would lose under a shock, and which holdings cause it.
 
     Parameters
     ----------
     book
         Portfolio file: ticker and one of shares, value, weight.
+    explain
+        Tickers, separated by commas, whose moves are put in words.
     """
-    from backtests.cli import show
-    from backtests.job import prepare, realised_loss
+    from backtests.cli import show, stressing
+    from backtests.job import compared_shocks, prepare, realised_loss
     from engine._stress import stress as run_stress
-    from engine.shocks import PRESETS, CheapModelShock
 
-    source, run, shock = source or Prices(), run or Run(), shock or Shock()
+    source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
+    chosen = settings(run, shock)
     with Meter(run.quiet):
         holdings = run.book(book, source)
         panel = source.load(holdings)
-        chosen = CheapModelShock(shock.preset, severity=shock.severity)
-        others = [p for p in PRESETS if p != chosen.preset]
-        _, priced, scenarios = prepare(holdings, panel, settings(run, shock))
-        report = run_stress(
-            priced,
-            scenarios,
-            [chosen, *(CheapModelShock(p, severity=shock.severity) for p in others)],
-            level=run.level,
-        )
+        _, priced, scenarios = prepare(holdings, panel, chosen)
+        report = run_stress(priced, scenarios, compared_shocks(chosen), level=run.level)
+    words = stressing.explanations(report, names(explain) or ())
     if run.out is not None:
         from engine.data.files import write_csv
 
         write_csv(run.out, report.holdings_frame())
     if run.json:
-        show.emit_json(report.to_dict())
+        show.emit_json(stressing.document(report, panel, chosen, words))
         return
     show.stress_table(report, realised_loss(report, panel))
+    stressing.tables(report, panel, chosen, words)
 
 
 @app.command
@@ -221,7 +220,7 @@ def propose(
     *,
     source: Prices | None = None,
     run: Run | None = None,
-    shock: Shock | None = None,
+    shock: ChosenShock | None = None,
     limits: Limits | None = None,
 ) -> None:
     """Propose the cheapest trades that bring the shock loss within the limit.
@@ -235,7 +234,7 @@ def propose(
     from backtests.job import constraints_of, prepare, shock_limit
     from engine.optimize._propose import propose as run_propose
 
-    source, run, shock = source or Prices(), run or Run(), shock or Shock()
+    source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
     chosen = settings(run, shock, limits)
     holdings = run.book(book, source)
     panel = source.load(holdings)
@@ -266,7 +265,7 @@ def backtest(
     strategy: tuple[str, ...] = ("hold", "hold-cash", "shock-aware"),
     source: Prices | None = None,
     run: Run | None = None,
-    shock: Shock | None = None,
+    shock: ChosenShock | None = None,
     limits: Limits | None = None,
     walk: Walk | None = None,
 ) -> None:
@@ -281,7 +280,7 @@ def backtest(
     """
     from backtests.cli import show, walking
 
-    source, run, shock = source or Prices(), run or Run(), shock or Shock()
+    source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
     walk = walk or Walk()
     chosen = settings(run, shock, limits, walk)
     with Meter(run.quiet) as meter:
@@ -315,7 +314,7 @@ def sweep(
     n_jobs: int = 1,
     source: Prices | None = None,
     run: Run | None = None,
-    shock: Shock | None = None,
+    shock: ChosenShock | None = None,
     limits: Limits | None = None,
     walk: Walk | None = None,
 ) -> None:
@@ -336,7 +335,7 @@ def sweep(
     """
     from backtests.cli import walking
 
-    source, run, shock = source or Prices(), run or Run(), shock or Shock()
+    source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
     chosen = settings(run, shock, limits, walk or Walk())
     with Meter(run.quiet) as meter:
         holdings = run.book(book, source)
@@ -363,7 +362,7 @@ def report(
     *,
     source: Prices | None = None,
     run: Run | None = None,
-    shock: Shock | None = None,
+    shock: ChosenShock | None = None,
     limits: Limits | None = None,
     walk: Walk | None = None,
     title: str = "Cheap-model shock: stress, proposal, backtest",
@@ -381,7 +380,7 @@ def report(
     from backtests.job import run_job
     from backtests.report import write_report
 
-    source, run, shock = source or Prices(), run or Run(), shock or Shock()
+    source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
     chosen = settings(run, shock, limits, walk or Walk())
     target = run.out or Path("out")
     if target.suffix != ".html":

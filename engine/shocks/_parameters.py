@@ -15,7 +15,7 @@ _TWO_PIECE = "two-piece normal, value as median"
 _LOG_TWO_PIECE = "two-piece normal in logs, value as median"
 _BETA = "beta, value as mean"
 _DIAL = "certain at its default; else beta of shapes summing to 12, value as mean"
-_RERATING = "certain at 0; else normal, half the value either side as 5-95%"
+_RERATING = "certain at 0; else normal, 30% of the value either side as 5-95%"
 
 
 class Parameter(NamedTuple):
@@ -201,12 +201,12 @@ _NOTES = MappingProxyType(
             "Tencent +1.28%",
         ),
         "platform_rerating": (
-            "re-rating of hyperscalers, software and devices",
+            "re-rating of hyperscalers, software, devices at the persistent horizon",
             "log",
             _RERATING,
             "",
-            "judgement; -0.36 in substitution_persistent: times a persistence of 4 it "
-            "is the 64-84% that platform software lost in 2000-02",
+            "judgement; -1.44 in substitution_persistent: between the 64% and the 84% "
+            "that platform software lost in 2000-02",
         ),
         "persistence": (
             "multiple of the event's log move at the persistent horizon",

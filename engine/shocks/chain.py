@@ -68,9 +68,9 @@ PRESETS = MappingProxyType(
         "jevons": {"elasticity_training": 0.9, "elasticity_inference": 1.5},
     }
 )
-PLATFORM_RERATING = -0.36
-"""Times the persistence of 4 this is -1.44 in logs: -76%, between the 64% and the 84%
-that platform software lost in 2000-02 (MSFT, ORCL). Judgement."""
+PLATFORM_RERATING = -1.44
+"""In logs, -76%: the middle of ln 0.356 and ln 0.158, what is left of MSFT and ORCL,
+platform software, after 2000-02. Judgement."""
 PERSISTENT_PRESETS = MappingProxyType(
     {
         f"{name}_persistent": dict(values)

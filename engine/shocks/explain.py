@@ -98,8 +98,8 @@ def _table_sentences(chain: Chain, i: int) -> list[str]:
         revenue = float(np.log1p(a * np.expm1(gap)))
         text.append(
             f"{a:.0%} of revenue follows AI capital spending; {why}, so compute demand "
-            f"{verb} {abs(np.expm1(gap)):.1%} and the revenue it pays for "
-            f"{_signed(np.expm1(revenue))}."
+            f"{verb} {abs(np.expm1(gap)):.1%} and revenue with it "
+            f"{abs(np.expm1(revenue)):.1%}."
         )
         if older:
             text.append(
@@ -132,7 +132,8 @@ def _table_sentences(chain: Chain, i: int) -> list[str]:
         (OVERSEAS_ROLES, "overseas_rerating"),
         (PLATFORM_ROLES, "platform_rerating"),
     ):
-        if role in group and q[key]:
+        late = key == "platform_rerating" and chain.horizon != "persistent"
+        if role in group and q[key] and not late:
             text.append(f"The market re-rates it by {_signed(np.expm1(q[key]))}.")
     if chain.ai_capex[i] and q["relief_kept"] and gap < 0:
         text.append(
@@ -174,7 +175,10 @@ def _horizon_sentence(chain: Chain, i: int) -> list[str]:
     role = chain.roles[i]
     if chain.horizon == "persistent":
         times = chain.parameters["persistence"]
-        return [f"Persistent: the event's log move times {times:g}, with no rebound."]
+        return [
+            f"Persistent: the event's log move times {times:g}, with no rebound; a new "
+            "multiple is not deepened."
+        ]
     if chain.horizon == "day" or role not in REBOUND:
         return []
     left = 1.0 - getattr(REBOUND[role], chain.horizon)

@@ -173,13 +173,17 @@ def write_shock(shock: CheapModelShock, path: Any = None) -> str:
     Only what differs from its preset is written; reading it gives the same shock.
     """
     lines = ["[shock]", 'kind = "cheap-model"']
+    plain = CheapModelShock(shock.preset, horizon=shock.horizon)
+    own = CheapModelShock(shock.preset).horizon
     for key in _TEXT_KEYS:
-        value = getattr(shock, "source" if key == "citation" else key)
-        if value:
+        field = "source" if key == "citation" else key
+        value = getattr(shock, field)
+        usual = own if key == "horizon" else getattr(plain, field)
+        if key == "preset" or value != usual:
             lines.append(f"{key} = {_quoted(value)}")
-    usual = dict(DEFAULTS) | dict(ALL_PRESETS[shock.preset])
+    of_preset = dict(DEFAULTS) | dict(ALL_PRESETS[shock.preset])
     values: dict[str, float] = {
-        k: v for k, v in shock.parameters.items() if v != usual[k]
+        k: v for k, v in shock.parameters.items() if v != of_preset[k]
     }
     if shock.training_costs is not None:
         values |= dict(zip(COSTS, shock.training_costs, strict=True))

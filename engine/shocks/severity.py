@@ -33,7 +33,7 @@ DIAL_RANGES = MappingProxyType(
         "capex_cut": (0.05, 0.5),
         "relief_kept": (0.0, 0.6),
         "overseas_rerating": (-0.1, 0.3),
-        "platform_rerating": (-0.45, -0.25),
+        "platform_rerating": (-1.85, -1.03),
         "persistence": (2.0, 6.0),
     }
 )
@@ -42,7 +42,7 @@ _DIAL_SIZE = 12.0
 """Sum of a beta's two shapes for a share that is switched on: a 5-95% width of about
 0.4 around a half. Judgement."""
 _DIAL_BLOCK = 2**32 + 2  # after the blocks of tickers, 2 + crc32
-_RERATING_WIDTH = 0.5
+_RERATING_WIDTH = 0.3
 """Half the 5-95% width of a re-rating, as a part of its size. Judgement."""
 _LOG_SCALE = frozenset({"cost_ratio", "priced_in_trend"})
 _SHARES = frozenset({"credibility", "training_share"})
@@ -75,7 +75,7 @@ def draw_parameters(centre: Mapping[str, float]) -> dict[str, np.ndarray]:
 
     A dial of `DIAL_RANGES` is certain while it is off (at its default). Switched on, a
     share is a beta of shapes summing to 12 with the value as mean, and a re-rating a
-    normal with the value as median and half of it either side as 5-95% points; the
+    normal with the value as median and 30% of it either side as 5-95% points; the
     dials are independent. Persistence is always drawn: in logs, two-piece normal with
     the value as median and 0.5 and 1.5 times it as 5% and 95% points, at most 8.
     """

@@ -2,11 +2,12 @@
 
     F_r = exp(dlnH) [1 - w_r u (1 - p)]                         AI revenue left
     ln(1 + r_i) = lambda x_r [DOL_r phi_r L ln(1 - a_i + a_i F_r)
-                              - d_r e s + v_r s + R_r]
+                              - d_r e s + v_r s] + lambda R_r
 
 with ``u`` and ``p`` the share and price of older processors, ``e`` the erosion factor
-and ``R_r`` the re-rating of overseas leaders or platforms (`engine.shocks.chain`);
-``x_r`` is what the horizon leaves of the move (`engine.shocks.rebound`).
+and ``R_r`` the re-rating of overseas leaders, or at the persistent horizon of platforms
+(`engine.shocks.chain`); ``x_r`` is what the horizon leaves of the move
+(`engine.shocks.rebound`).
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ def role_logs(
     s, gap, L = (
         np.atleast_1d(f(q))[:, None] for f in (surprise, demand_gap, present_value)
     )
+    pairs = list(zip(rows, roles, strict=True))
     phi_dol = np.array([r.operating_leverage * r.pass_through for r in rows])
     size = column["severity"] * _left(rows, column["persistence"])
     demand = size * phi_dol * L * np.log1p(shares * np.expm1(gap))
@@ -72,13 +74,13 @@ def role_logs(
     if column["previous_generation_share"].any() and weight.any():
         both = gap + older_gap(column, weight)
         older = size * phi_dol * L * np.log1p(shares * np.expm1(both)) - demand
+    # A new multiple is a level: neither re-rating is deepened by the persistence.
+    remaining = np.array([r.remaining * (x in OVERSEAS_ROLES) for r, x in pairs])
+    deep = np.array([r.deepening * (x in PLATFORM_ROLES) for r, x in pairs])
     rerated = none
-    for key, group in (
-        ("overseas_rerating", OVERSEAS_ROLES),
-        ("platform_rerating", PLATFORM_ROLES),
-    ):
+    for key, felt in (("overseas_rerating", remaining), ("platform_rerating", deep)):
         if column[key].any():
-            rerated = rerated + size * column[key] * [float(r in group) for r in roles]
+            rerated = rerated + column["severity"] * column[key] * felt
     return Links(
         demand,
         older,

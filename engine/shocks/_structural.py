@@ -8,7 +8,8 @@
 `engine.shocks.roles` holds the multipliers by role; ``L`` is the present value of an
 earnings gap that opens over ``T_g`` years (methods 2.1 and 2.2). The links of the
 chain are in `engine.shocks.table`, what is left at a horizon in
-`engine.shocks.rebound`.
+`engine.shocks.rebound`, and all of an asset's move comes together in
+`engine.shocks.assembly`.
 """
 
 from __future__ import annotations
@@ -20,33 +21,20 @@ from typing import Any
 import numpy as np
 
 from engine._base import Value
-from engine.errors import DataError, ModelError, UsageError
-from engine.fund_table import FundTable
+from engine.errors import DataError, UsageError
 from engine.shocks.arguments import checked_capex, near, resolved
-from engine.shocks.basis import basis_words
-from engine.shocks.basket import basket_betas, basket_move, sector_bands
+from engine.shocks.assembly import structural_moves
 from engine.shocks.chain import (
     ALL_PRESETS,
     DEFAULTS,
     PERSISTENT_PRESETS,
-    capex_relief,
     checked_parameter,
     demand_gap,
     surprise,
 )
-from engine.shocks.explain import Chain
-from engine.shocks.looked_through import Split, looked_through
 from engine.shocks.moves import ShockMoves
 from engine.shocks.rebound import HORIZONS, at_horizon, checked_horizon
 from engine.shocks.roles import VARIANTS
-from engine.shocks.severity import draw_parameters
-from engine.shocks.table import (
-    LINK_NAMES,
-    earnings_logs,
-    rows_of,
-    shares_of,
-    table_moves,
-)
 
 EVENT_DATE = np.datetime64("2025-01-27")
 """The session that made the shock, and the judgement behind the table, known."""
@@ -276,150 +264,15 @@ class CheapModelShock(Value):
             the market leg. Without it funds and other unknown assets take their
             sector's band, and ``market_move`` is refused.
         """
-        table = at_horizon(VARIANTS[self.variant], self.horizon)
-        roles, names = universe.role, universe.tickers
-        known = np.array([r in table for r in roles], dtype=bool)
-        zero = universe.is_structural_zero()
-        draws = draw_parameters(self.parameters)
-        beta_basket, beta_market, basket = basket_betas(universe, model)
-        market = self.parameters["market_move"]
-        if market and beta_market is None:
-            raise UsageError(
-                "market_move needs a model to take betas from", received=market
-            )
-        centre, spread = table_moves(universe, table, self.parameters, draws)
-        band = sector_bands(universe)
-        members = basket if basket.any() else None
-        driver0 = basket_move(
-            np.sum(centre, axis=0)[None, :], members, self.parameters, table
-        )
-        driver = basket_move(spread, members, draws, table)
-
-        def banded(b):
-            """Unknown exposure: the worse of beta replay and sector band."""
-            simple = np.expm1(b)[:, None]
-            candidates = [band * simple]
-            if beta_basket is not None:
-                candidates.append(beta_basket * simple)
-            return np.log1p(np.maximum(np.minimum.reduce(candidates), -0.99))
-
-        def propagated(b):
-            return np.log1p(np.maximum(beta_basket * np.expm1(b)[:, None], -0.99))
-
-        by_rule, by_rule_drawn = banded(driver0)[0], banded(driver)
-        funds = FundTable() if model is None else model.funds
-        through = looked_through(
-            funds,
-            universe,
-            table,
+        return structural_moves(
             self.parameters,
-            draws,
-            (np.expm1(by_rule), np.expm1(by_rule_drawn)),
-        )
-        seen = np.zeros(len(roles), dtype=bool)
-        seen[through.columns] = True
-        unknown = ~known & ~zero & ~seen
-        parts = {
-            name: np.where(seen, 0.0, link)
-            for name, link in zip(LINK_NAMES, centre, strict=True)
-        } | {
-            "capex relief": np.zeros(len(roles)),
-            "look-through": np.zeros(len(roles)),
-            "replay or band": np.where(unknown, by_rule, 0.0),
-            "propagation": np.zeros(len(roles)),
-            "market": np.zeros(len(roles)),
-        }
-        parts["look-through"][through.columns] = np.log1p(through.central)
-        spread = np.where(unknown, by_rule_drawn, spread)
-        spread[:, through.columns] = np.log1p(through.draws)
-        payers = known & ~zero & ~seen
-        relief = np.where(payers, [dict(self.ai_capex).get(t, 0.0) for t in names], 0.0)
-        if relief.any():
-            parts["capex relief"] = relief * capex_relief(self.parameters)
-            spread = spread + relief * np.atleast_1d(capex_relief(draws))[:, None]
-        used_lens = np.zeros(len(roles), dtype=bool)
-        if self.lens != "structural":
-            if beta_basket is None:
-                if self.lens == "propagated":
-                    raise ModelError(
-                        "propagation needs a model with at least three companies of "
-                        "AI infrastructure roles",
-                        received=int(basket.sum()),
-                    )
-            else:
-                table_logs = np.sum(list(parts.values()), axis=0)
-                by_beta = propagated(driver0)[0]
-                used_lens = ~zero & ~unknown
-                if self.lens == "worst":
-                    used_lens &= by_beta < table_logs
-                    spread = np.where(
-                        unknown, spread, np.minimum(spread, propagated(driver))
-                    )
-                else:
-                    spread = np.where(unknown, spread, propagated(driver))
-                for part in parts.values():
-                    part[used_lens] = 0.0
-                parts["propagation"][used_lens] = by_beta[used_lens]
-        leg = np.zeros(len(roles))
-        if market and beta_market is not None:
-            leg = np.log1p(np.maximum(beta_market * market, -0.99))
-            leg = np.where(zero, 0.0, leg)
-            parts["market"] = leg
-            spread = spread + leg
-        central = np.expm1(np.sum(list(parts.values()), axis=0))
-        spread = np.where(zero, 0.0, np.expm1(spread))
-        words = dict(zip(through.columns, through.basis, strict=True))
-        rows = rows_of(universe, table)
-        share = shares_of(universe, rows)[:, 1]
-        by_table = known & ~zero & ~seen & ~used_lens
-        earnings = earnings_logs(roles, rows, share, self.parameters)
-        return ShockMoves(
-            assets=universe.tickers,
-            central=np.where(zero, 0.0, central),
-            draws=spread,
-            driver=driver,
-            basis=self._basis(
-                basis_words(
-                    universe,
-                    zero,
-                    unknown,
-                    used_lens,
-                    beta_basket,
-                    band,
-                    float(driver0[0]),
-                    words,
-                    funds,
-                ),
-                names,
-                [r == "hyperscaler" for r in roles] & payers & ~used_lens,
-            ),
-            parts=parts,
-            through={
-                universe.tickers[i]: _with_market(split, float(np.expm1(leg[i])))
-                for i, split in zip(through.columns, through.splits, strict=True)
-                if not used_lens[i]
-            },
-            earnings_gap=np.where(by_table, earnings, np.where(zero, 0.0, np.nan)),
-            chain=Chain(
-                parameters=self.parameters,
-                horizon=self.horizon,
-                costs=self.training_costs,
-                roles=roles,
-                rows=tuple(rows),
-                shares=share,
-                by_table=by_table,
-                ai_capex=relief,
-            ),
-        )
-
-    def _basis(self, words: Any, names: Any, payers: Any) -> tuple[str, ...]:
-        """Say where capex relief is on but a payer's spending is not known."""
-        if not self.parameters["relief_kept"]:
-            return words
-        known = dict(self.ai_capex)
-        return tuple(
-            f"{w}; AI capex unknown: no relief counted" if p and t not in known else w
-            for w, t, p in zip(words, names, payers, strict=True)
+            universe,
+            model,
+            table=at_horizon(VARIANTS[self.variant], self.horizon),
+            lens=self.lens,
+            horizon=self.horizon,
+            ai_capex=dict(self.ai_capex),
+            costs=self.training_costs,
         )
 
     def __repr__(self) -> str:
@@ -442,8 +295,3 @@ def _one_of(word: Any, known: Any, what: str) -> None:
             expected=", ".join(known),
             fix=near(word, known) if isinstance(word, str) else None,
         )
-
-
-def _with_market(split: Split, move: float) -> Split:
-    """Contributions by role when each part of a fund moves with the market as well."""
-    return {r: (w, x * (1.0 + move) + w * move) for r, (w, x) in split.items()}

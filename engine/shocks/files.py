@@ -89,7 +89,7 @@ def read_shocks(path: Any) -> tuple[Any, ...]:
     check_keys(document, ("shock",), str(path))
     tables = document.get("shock")
     many = isinstance(tables, list)
-    rows = tables if many else [tables]
+    rows: list[Any] = list(tables) if isinstance(tables, list) else [tables]
     if not rows or not all(isinstance(row, dict) for row in rows):
         raise DataError(
             f"{path}: no shock in the scenario file",

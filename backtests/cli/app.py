@@ -180,6 +180,7 @@ def stress(
     run: Run | None = None,
     shock: ChosenShock | None = None,
     explain: str | None = None,
+    ratios: Path | None = None,
 ) -> None:
     """Show what a book would lose under a shock, and which holdings cause it.
 
@@ -189,6 +190,9 @@ def stress(
         Portfolio file: ticker and one of shares, value, weight.
     explain
         Tickers, separated by commas, whose moves are put in words.
+    ratios
+        Price-earnings ratios: ticker, and pe or both earnings and price; shown before
+        and after.
     """
     from backtests.cli import show, stressing
     from backtests.job import compared_shocks, prepare, realised_loss
@@ -201,16 +205,19 @@ def stress(
         panel = source.load(holdings)
         _, priced, scenarios = prepare(holdings, panel, chosen)
         report = run_stress(priced, scenarios, compared_shocks(chosen), level=run.level)
-    words = stressing.explanations(report, names(explain) or ())
+    more = stressing.More(
+        stressing.explanations(report, names(explain) or ()),
+        None if ratios is None else stressing.ratios(report, ratios),
+    )
     if run.out is not None:
         from engine.data.files import write_csv
 
         write_csv(run.out, report.holdings_frame())
     if run.json:
-        show.emit_json(stressing.document(report, panel, chosen, words))
+        show.emit_json(stressing.document(report, panel, chosen, more))
         return
     show.stress_table(report, realised_loss(report, panel))
-    stressing.tables(report, panel, chosen, words)
+    stressing.tables(report, panel, chosen, more)
 
 
 @app.command

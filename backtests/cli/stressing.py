@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from backtests.cli import show
 from backtests.job import Settings
+from engine._base import check_labels
 from engine._stress import StressReport
+from engine.data.files import read_table
 from engine.data.panel import PricePanel
 from engine.errors import DataError
 
@@ -21,6 +24,41 @@ _HORIZONS = {
     "month": "21 sessions after, rebound included",
     "persistent": "lasting, no rebound",
 }
+
+
+class More(NamedTuple):
+    """What was asked for beside the losses."""
+
+    words: dict[str, str]
+    """Explanation by ticker."""
+    ratios: Any
+    """Table of price-earnings ratios, or None."""
+
+
+def ratios(report: StressReport, path: Path) -> Any:
+    """Return the ratios of a file before and after the first shock.
+
+    Raises
+    ------
+    DataError
+        A column that is missing, a ticker twice or without a move, a ratio, price or
+        earnings not above zero.
+    """
+    table = read_table(path, what="price-earnings ratios")
+    table.columns = [str(c).strip().lower() for c in table.columns]
+    found = set(table.columns)
+    if "ticker" not in found or not ("pe" in found or {"earnings", "price"} <= found):
+        raise DataError(
+            f"{path}: no price-earnings ratios",
+            received=", ".join(table.columns),
+            expected="ticker, and pe or both earnings and price",
+        )
+    labels = check_labels(table["ticker"].tolist(), name=str(path))
+    columns = {c: dict(zip(labels, table[c].tolist(), strict=True)) for c in found}
+    moves = report.results[0].moves
+    if "pe" in found:
+        return moves.price_earnings(columns["pe"])
+    return moves.price_earnings(earnings=columns["earnings"], prices=columns["price"])
 
 
 def explanations(report: StressReport, tickers: Sequence[str]) -> dict[str, str]:
@@ -71,7 +109,7 @@ def document(
     report: StressReport,
     panel: PricePanel,
     settings: Settings,
-    words: dict[str, str],
+    more: More,
 ) -> dict[str, Any]:
     """Return the report as plain numbers and text, with horizon and provenance."""
     out = report.to_dict()
@@ -85,8 +123,10 @@ def document(
         if result.name in notes:
             entry["note"] = notes[result.name]
     out["provenance"] = provenance(report, panel, settings)
-    if words:
-        out["explanations"] = words
+    if more.words:
+        out["explanations"] = more.words
+    if more.ratios is not None:
+        out["price_earnings"] = more.ratios.reset_index().to_dict("records")
     return out
 
 
@@ -94,7 +134,7 @@ def tables(
     report: StressReport,
     panel: PricePanel,
     settings: Settings,
-    words: dict[str, str],
+    more: More,
 ) -> None:
     """Print losses by place, then what a reader must know to judge them."""
     first = report.results[0]
@@ -107,7 +147,27 @@ def tables(
                 [(k or "not stated", show.percent(v, 2)) for k, v in losses.items()],
             )
         )
-    for ticker, text in words.items():
+    if more.ratios is not None:
+        print(f"\nprice-earnings ratios, {first.name}")
+        print(
+            show.table(
+                ["asset", "before", "at once", "gap open", "move", "earnings"],
+                [
+                    (
+                        asset,
+                        f"{row['before']:.1f}",
+                        f"{row['at_once']:.1f}",
+                        "-"
+                        if row["after_gap"] != row["after_gap"]
+                        else f"{row['after_gap']:.1f}",
+                        show.percent(row["move"]),
+                        show.percent(row["earnings_change"]),
+                    )
+                    for asset, row in more.ratios.iterrows()
+                ],
+            )
+        )
+    for ticker, text in more.words.items():
         print(f"\n{ticker}, {first.name}\n{text}")
     print()
     for result in report.results:

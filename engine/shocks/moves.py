@@ -190,12 +190,18 @@ class ShockMoves(Value):
         return price_earnings(self, pe, earnings, prices, basis)
 
     def to_frame(self):
-        """Return one row per asset: move, band, and which link caused it."""
+        """Return one row per asset: move, mean, band, and which link caused it."""
         import pandas as pd
 
         low, high = np.quantile(self.draws, [0.05, 0.95], axis=0)
         return pd.DataFrame(
-            {"asset": self.assets, "move": self.central, "low": low, "high": high}
+            {
+                "asset": self.assets,
+                "move": self.central,
+                "mean": self.draws.mean(axis=0),
+                "low": low,
+                "high": high,
+            }
             | {name: values for name, values in self.parts.items()}
             | {"basis": self.basis}
         )

@@ -137,9 +137,10 @@ def table_moves(
     )
     links = role_logs(universe.role, rows, share[None, :, 1], centre)
     at_draws = role_logs(universe.role, rows, drawn, draws)
-    spread = np.zeros(drawn.shape)
-    for link in at_draws:
-        spread += link
+    spread = np.array(np.broadcast_to(at_draws.demand, drawn.shape))
+    for link in at_draws[1:]:
+        if link.any():
+            spread += link
     return [link[0] for link in links], spread
 
 
@@ -162,4 +163,5 @@ def _weights(roles: Sequence[str], table: Mapping[str, float]) -> Vector:
 def _left(rows: Sequence[RoleRow], persistence: Any) -> Any:
     """What the horizon leaves of the move, times the persistence where it deepens."""
     remaining = np.array([r.remaining for r in rows])
-    return remaining * persistence ** np.array([r.deepening for r in rows])
+    power = np.array([r.deepening for r in rows])
+    return remaining * persistence**power if power.any() else remaining

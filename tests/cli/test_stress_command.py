@@ -76,6 +76,29 @@ def test_words_for_a_name(ballast):  # noqa: F811
     assert "--explain names an asset without a move; at asset NVDIA" in err
 
 
+def test_price_earnings_ratios_before_and_after(ballast, tmp_path):  # noqa: F811
+    path = tmp_path / "pe.csv"
+    path.write_text("ticker,pe\nNVDA,52.9\nCRM,60\n")
+    status, out, _ = ballast("stress", ballast.book, "--ratios", path)
+    assert status == 0 and "price-earnings ratios, cheap-model:market_view" in out
+    _, out, _ = ballast("stress", ballast.book, "--ratios", path, "--json")
+    nvda, crm = document(out)["price_earnings"]
+    assert nvda["at_once"] == pytest.approx(52.9 * (1 + nvda["move"]))
+    assert nvda["at_once"] < nvda["before"] < nvda["after_gap"] and crm["move"] > 0
+    path.write_text("ticker,earnings,price\nNVDA,2,105.8\n")
+    _, out, _ = ballast("stress", ballast.book, "--ratios", path, "--json")
+    assert document(out)["price_earnings"] == [pytest.approx(nvda)]
+    for text, words in (
+        ("ticker,p\nNVDA,1\n", "no price-earnings ratios; received ticker, p"),
+        ("ticker,pe\nNVDA,-3\n", "must be above zero"),
+        ("ticker,pe\nNVDA,3\nNVDA,4\n", "duplicate asset"),
+        ("ticker,pe\nZZZ,3\n", "no move of this asset"),
+    ):
+        path.write_text(text)
+        status, _, err = ballast("stress", ballast.book, "--ratios", path)
+        assert status == 2 and words in err, err
+
+
 def test_a_scenario_file(ballast, committee):  # noqa: F811
     status, out, err = ballast("stress", ballast.book, "--shock", committee)
     assert (status, err) == (0, "")

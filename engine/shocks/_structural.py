@@ -86,7 +86,8 @@ class CheapModelShock(Value):
         ``adoption_scale`` (multiply d and v, 1; 0-3), ``market_move`` (m, 0: the move
         of the market proxy, passed on by beta). Dials, off by default:
         ``training_cost_before`` and ``training_cost_after`` in USD (their ratio is
-        k), ``previous_generation_share`` of compute demand moving to older processors
+        k; the one left out is USD 5.6m after, the preset's k times that before),
+        ``previous_generation_share`` of compute demand moving to older processors
         at ``previous_generation_price_ratio`` (0.4) of the price,
         ``open_source_share`` of model demand (0.30: what the table's erosion implies),
         ``capex_cut`` (share of announced capital plans cut, in place of the
@@ -102,11 +103,11 @@ class CheapModelShock(Value):
 
     A company with role ``none`` does not move; bonds, commodities, currencies and cash
     have no earnings to lose. A fund is looked through: weights by role, documented or
-    estimated (`engine.fit`), times the mean move of the role's companies; the error of
-    estimated weights is in the draws. Unknown is never zero: a company or fund whose
-    exposure is not known takes the worse of its AI-basket beta times the basket's
-    modelled move and its sector's upper band times the same; so does the part of a fund
-    that its document does not cover.
+    estimated (`engine.fit`), times the mean move of the role's companies, without
+    capex relief; the error of estimated weights is in the draws. Unknown is never zero:
+    a company or fund whose exposure is not known takes the worse of its AI-basket beta
+    times the basket's modelled move and its sector's upper band times the same; so does
+    the part of a fund that its document does not cover.
 
     Examples
     --------

@@ -53,7 +53,7 @@ def resolved(
     given : mapping
         Parameters by word or letter, and ``training_cost_before`` and ``_after`` in
         USD: their ratio is the cost ratio. Either may be left out: the cost after is
-        USD 5.6m, the cost before the preset's cost ratio times the cost after.
+        USD 5.6m, as claimed, the cost before the preset's cost ratio times that.
 
     Raises
     ------
@@ -84,7 +84,8 @@ def resolved(
     if not costs:
         return values, None
     after = costs.get("training_cost_after", TRAINING_COST_AFTER)
-    before = costs.get("training_cost_before", preset_ratio * after)
+    usual = preset_ratio * TRAINING_COST_AFTER
+    before = costs.get("training_cost_before", usual)
     if before < after:
         raise UsageError(
             "training_cost_before is below training_cost_after",

@@ -78,8 +78,10 @@ def test_training_costs_set_the_cost_ratio():
     assert shock.parameters["cost_ratio"] == pytest.approx(20.0, rel=1e-15)
     assert shock.training_costs == (100e6, 5e6)
     assert shock.cost_surprise == pytest.approx(S, rel=1e-12)
-    cheaper = CheapModelShock(training_cost_after=2.8e6)  # before: 20 x 5.6m/2 ...
-    assert cheaper.parameters["cost_ratio"] == pytest.approx(20.0)
+    cheaper = CheapModelShock(training_cost_after=2.8e6)  # before: 20 x 5.6m
+    assert cheaper.parameters["cost_ratio"] == pytest.approx(40.0)
+    cheaper = CheapModelShock("substitution", training_cost_after=2.8e6)
+    assert cheaper.parameters["cost_ratio"] == pytest.approx(60.0)
     dearer = CheapModelShock(training_cost_before=280e6)
     assert dearer.parameters["cost_ratio"] == pytest.approx(280 / 5.6)
     both = CheapModelShock(cost_ratio=20, training_cost_before=112e6)

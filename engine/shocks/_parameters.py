@@ -209,7 +209,7 @@ _NOTES = MappingProxyType(
             "that platform software lost in 2000-02",
         ),
         "persistence": (
-            "multiple of the event's log move at the persistent horizon",
+            "multiple of a fall's log move at the persistent horizon",
             "multiple",
             "two-piece normal in logs, 0.5 and 1.5 times the value as 5-95% points",
             "",

@@ -65,7 +65,7 @@ class CheapModelShock(Value):
         use it.
     horizon : {"day", "next_day", "month", "persistent"}, optional
         What is left of the move: the event's close (default), after the rebound of the
-        next session or of 21 sessions, or deepened by ``persistence``
+        next session or of 21 sessions, or its falls deepened by ``persistence``
         (`engine.shocks.rebound`). `path` shows all four.
     ai_capex : mapping of ticker to float, optional
         AI capital spending a year over market value, for the capex relief of payers;

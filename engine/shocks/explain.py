@@ -80,7 +80,7 @@ def explain(moves: Any, asset: str) -> str:
             + "."
         )
     if chain is not None and moves.central[i] and chain.by_table[i]:
-        text += _horizon_sentence(chain, i)
+        text += _horizon_sentence(chain, i, float(moves.central[i]))
     return " ".join(text)
 
 
@@ -171,12 +171,14 @@ def _fund_sentence(split: Mapping[str, tuple[float, float]]) -> list[str]:
     return [f"What it holds moves it, {', '.join(words)}."] if words else []
 
 
-def _horizon_sentence(chain: Chain, i: int) -> list[str]:
+def _horizon_sentence(chain: Chain, i: int, move: float) -> list[str]:
     role = chain.roles[i]
     if chain.horizon == "persistent":
         times = chain.parameters["persistence"]
+        if move > 0:
+            return ["Persistent: a rise is kept as it is, with no rebound."]
         return [
-            f"Persistent: the event's log move times {times:g}, with no rebound; a new "
+            f"Persistent: the event's log fall times {times:g}, with no rebound; a new "
             "multiple is not deepened."
         ]
     if chain.horizon == "day" or role not in REBOUND:

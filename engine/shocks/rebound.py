@@ -1,7 +1,7 @@
 """Horizons of the shock: what of the event's move is left later, by role.
 
     ln(1 + r_i(h)) = (1 - f_r(h)) ln(1 + r_i)          h = next day, month
-    ln(1 + r_i(persistent)) = P ln(1 + r_i)
+    ln(1 + r_i(persistent)) = P ln(1 + r_i) for a fall, ln(1 + r_i) for a rise
 
 ``f`` is the fraction of the log move of 27 January 2025 that was recovered by the
 close of 28 January and 21 sessions after the event (26 February 2025), the median over
@@ -13,7 +13,8 @@ episode: a fraction is orientation, not an estimate.
 
 ``P``, the persistence, is judgement from 2000-02, when carrier-equipment makers lost
 89% (CSCO) to 99% (GLW, JDSU, CIEN 98.4%): with the substitution preset and P = 4
-network companies lose 88% at the role's midpoint and 98.7% at its upper share.
+network companies lose 88% at the role's midpoint and 98.7% at its upper share. The
+analogue is of falls, so a rise is not compounded.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class RoleRow(NamedTuple):
     remaining: float = 1.0
     """Multiple of the event's log move that is left at the horizon."""
     deepening: float = 0.0
-    """Power of ``persistence`` in the log move: one at the persistent horizon."""
+    """Power of ``persistence`` in a fall: one at the persistent horizon."""
 
 
 OLDER_WEIGHTS = MappingProxyType({"accelerator": 1.0, "foundry": 0.5, "memory": 0.5})

@@ -66,7 +66,7 @@ def role_logs(
     )
     pairs = list(zip(rows, roles, strict=True))
     phi_dol = np.array([r.operating_leverage * r.pass_through for r in rows])
-    size = column["severity"] * _left(rows, column["persistence"])
+    size = column["severity"] * np.array([r.remaining for r in rows])
     demand = size * phi_dol * L * np.log1p(shares * np.expm1(gap))
     weight = _weights(roles, OLDER_WEIGHTS)
     none = np.zeros((1, len(rows)))
@@ -81,13 +81,14 @@ def role_logs(
     for key, felt in (("overseas_rerating", remaining), ("platform_rerating", deep)):
         if column[key].any():
             rerated = rerated + column["severity"] * column[key] * felt
-    return Links(
-        demand,
-        older,
-        -size * erosion_factor(column) * np.array([r.erosion for r in rows]) * s,
-        size * column["adoption_scale"] * np.array([r.adoption for r in rows]) * s,
-        rerated,
-    )
+    fees = -size * erosion_factor(column) * np.array([r.erosion for r in rows]) * s
+    gained = size * column["adoption_scale"] * np.array([r.adoption for r in rows]) * s
+    links = demand, older, fees, gained
+    if any(r.deepening for r in rows):
+        falls = demand + older + fees + gained < 0
+        deepened = np.where(falls, _deepening(rows, column["persistence"]), 1.0)
+        links = (link * deepened for link in links)
+    return Links(*links, rerated)
 
 
 def earnings_logs(
@@ -101,11 +102,11 @@ def earnings_logs(
     s, gap = float(surprise(q)), float(demand_gap(q))
     phi_dol = np.array([r.operating_leverage * r.pass_through for r in rows])
     both = gap + older_gap(q, _weights(roles, OLDER_WEIGHTS))
-    deep = np.array([q["persistence"] ** r.deepening for r in rows])
     fees = q["adoption_scale"] * np.array([r.adoption for r in rows])
     fees = fees - erosion_factor(q) * np.array([r.erosion for r in rows])
     gaps = phi_dol * np.log1p(shares * np.expm1(both)) + fees * s
-    return q["severity"] * deep * gaps
+    deepened = np.where(gaps < 0, _deepening(rows, q["persistence"]), 1.0)
+    return q["severity"] * deepened * gaps
 
 
 def table_moves(
@@ -160,8 +161,6 @@ def _weights(roles: Sequence[str], table: Mapping[str, float]) -> Vector:
     return np.array([table.get(r, 0.0) for r in roles])
 
 
-def _left(rows: Sequence[RoleRow], persistence: Any) -> Any:
-    """What the horizon leaves of the move, times the persistence where it deepens."""
-    remaining = np.array([r.remaining for r in rows])
-    power = np.array([r.deepening for r in rows])
-    return remaining * persistence**power if power.any() else remaining
+def _deepening(rows: Sequence[RoleRow], persistence: Any) -> Any:
+    """Multiple of a fall that lasts; a rise lasts as it is."""
+    return persistence ** np.array([r.deepening for r in rows])

@@ -8,6 +8,7 @@ from engine import CheapModelShock, UsageError
 from engine.shocks import HORIZONS
 from engine.shocks.rebound import REBOUND, at_horizon
 from engine.shocks.roles import CALIBRATED
+from engine.shocks.severity import draw_parameters
 from tests.shocks.roles_world import NAMED, companies, move_of
 
 
@@ -53,22 +54,32 @@ def test_unknown_exposures_follow_the_basket_at_the_horizon():
     assert moves.central[1] == pytest.approx(moves.central[0])
 
 
-def test_persistent_multiplies_the_log_move():
+def test_persistent_multiplies_a_falls_log_move_and_keeps_a_rise():
     for preset in ("market_view", "jevons"):
+        event = logs(CheapModelShock(preset))
         np.testing.assert_allclose(
             logs(CheapModelShock(f"{preset}_persistent")),
-            4.0 * logs(CheapModelShock(preset)),
+            np.where(event < 0, 4.0 * event, event),
             rtol=1e-12,
         )
         np.testing.assert_allclose(
             logs(CheapModelShock(preset, horizon="persistent", persistence=2.5)),
-            2.5 * logs(CheapModelShock(preset)),
+            np.where(event < 0, 2.5 * event, event),
             rtol=1e-12,
         )
     # Persistence does nothing to the event itself.
     np.testing.assert_array_equal(
         logs(CheapModelShock(persistence=7.0)), logs(CheapModelShock())
     )
+
+
+def test_draws_of_the_persistent_horizon_deepen_only_falls():
+    universe = companies(("network",), (0.5,))
+    event = np.log1p(CheapModelShock().moves(universe).draws[:, 0])
+    shock = CheapModelShock(horizon="persistent")
+    deep = np.log1p(shock.moves(universe).draws[:, 0])
+    times = draw_parameters(shock.parameters)["persistence"]
+    np.testing.assert_allclose(deep, np.where(event < 0, times * event, event))
 
 
 def test_the_persistent_substitution_is_like_2000_to_2002():

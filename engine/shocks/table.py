@@ -83,12 +83,11 @@ def role_logs(
             rerated = rerated + column["severity"] * column[key] * felt
     fees = -size * erosion_factor(column) * np.array([r.erosion for r in rows]) * s
     gained = size * column["adoption_scale"] * np.array([r.adoption for r in rows]) * s
-    links = demand, older, fees, gained
-    if any(r.deepening for r in rows):
-        falls = demand + older + fees + gained < 0
-        deepened = np.where(falls, _deepening(rows, column["persistence"]), 1.0)
-        links = (link * deepened for link in links)
-    return Links(*links, rerated)
+    if not any(r.deepening for r in rows):
+        return Links(demand, older, fees, gained, rerated)
+    falls = demand + older + fees + gained < 0
+    P = np.where(falls, _deepening(rows, column["persistence"]), 1.0)
+    return Links(P * demand, P * older, P * fees, P * gained, rerated)
 
 
 def earnings_logs(
@@ -97,7 +96,8 @@ def earnings_logs(
     """(N,) log earnings gap once it is fully open, T_g years on.
 
     The links of `role_logs` without the present-value ratio, without re-rating and
-    without the rebound, which are prices; deepened where the horizon is persistent.
+    without the rebound, which are prices; falls are deepened where the horizon is
+    persistent.
     """
     s, gap = float(surprise(q)), float(demand_gap(q))
     phi_dol = np.array([r.operating_leverage * r.pass_through for r in rows])

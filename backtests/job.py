@@ -21,14 +21,14 @@ from engine.costs import Costs
 from engine.data.panel import PricePanel
 from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
 from engine.data.view import MarketView
-from engine.errors import DataError
+from engine.errors import DataError, UsageError
 from engine.model import ReturnModel, fit
 from engine.montecarlo import simulate
 from engine.optimize._propose import propose
 from engine.optimize.problem import stress_measure
 from engine.proposal import Proposal
 from engine.scenarios import ScenarioSet
-from engine.shocks import PRESETS, CheapModelShock
+from engine.shocks import PERSISTENT_PRESETS, PRESETS, CheapModelShock
 from engine.shocks._structural import EVENT_DATE
 from strategies.equal import EqualWeight
 from strategies.estimation import eligible, members_only
@@ -49,6 +49,8 @@ class Settings:
     preset, severity, limit
         The shock that is limited, and the cap on its severe loss; by default half of
         the current book's.
+    shocks : tuple of Shock
+        Goes before preset and severity: one shock, which is limited.
     candidates : tuple of str, optional
         Assets that may be bought; all of the panel by default.
     window : int
@@ -71,6 +73,7 @@ class Settings:
     as_of: Any = None
     preset: str = "market_view"
     severity: float = 1.0
+    shocks: tuple[Any, ...] = ()
     limit: float | None = None
     candidates: tuple[str, ...] | None = None
     window: int = 504
@@ -106,9 +109,47 @@ class JobResult:
     report: ReportInputs
 
 
-def shock_of(settings: Settings) -> CheapModelShock:
+def shock_of(settings: Settings) -> Any:
     """Return the shock that is limited."""
+    if len(settings.shocks) > 1:
+        raise UsageError(
+            "one shock is limited, and the scenario file holds several",
+            received=", ".join(s.name for s in settings.shocks),
+            fix="Give a file with one; `ballast stress` shows them all.",
+        )
+    if settings.shocks:
+        return settings.shocks[0]
     return CheapModelShock(settings.preset, severity=settings.severity)
+
+
+def compared_shocks(settings: Settings) -> list[Any]:
+    """Return the shocks shown together: the chosen one and its sister presets.
+
+    A shock of one's own making, from a scenario file, is shown alone.
+    """
+    chosen = list(settings.shocks) or [shock_of(settings)]
+    first = chosen[0]
+    if len(chosen) > 1 or not isinstance(first, CheapModelShock):
+        return chosen
+    usual = CheapModelShock(
+        first.preset, severity=first.parameters["severity"], horizon=first.horizon
+    )
+    if any(
+        getattr(first, k) != getattr(usual, k)
+        for k in ("name", "parameters", "variant", "lens", "ai_capex")
+    ):
+        return chosen
+    sisters = PRESETS if first.preset in PRESETS else PERSISTENT_PRESETS
+    others = [p for p in sisters if p != first.preset]
+    return [
+        first,
+        *(
+            CheapModelShock(
+                p, severity=first.parameters["severity"], horizon=first.horizon
+            )
+            for p in others
+        ),
+    ]
 
 
 def prepare(
@@ -231,7 +272,7 @@ def run_job(
     say(0, "fit and simulate")
     view, book, scenarios = prepare(portfolio, panel, settings)
     say(1, "stress")
-    shocks = [CheapModelShock(p, severity=settings.severity) for p in PRESETS]
+    shocks = compared_shocks(settings)
     before = stress(book, scenarios, shocks, level=settings.level)
     limit = shock_limit(book, scenarios, settings)
     say(2, "propose")

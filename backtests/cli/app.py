@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 import engine
 from backtests.cli.data import data_app
 from backtests.cli.options import (
+    ChosenShock,
     Limits,
     Meter,
     Prices,
@@ -275,41 +276,46 @@ def stress(
     *,
     source: Prices | None = None,
     run: Run | None = None,
-    shock: Shock | None = None,
+    shock: ChosenShock | None = None,
+    explain: str | None = None,
+    ratios: Path | None = None,
 ) -> None:
-    """Show what a book would lose under each preset, and which holdings cause it.
+    """Show what a book would lose under a shock, and which holdings cause it.
 
     Parameters
     ----------
     book
         Portfolio file: ticker and one of shares, value, weight.
+    explain
+        Tickers, separated by commas, whose moves are put in words.
+    ratios
+        Price-earnings ratios: ticker, and pe or both earnings and price; shown before
+        and after.
     """
-    from backtests.cli import show
-    from backtests.job import prepare, realised_loss
+    from backtests.cli import show, stressing
+    from backtests.job import compared_shocks, prepare, realised_loss
     from engine._stress import stress as run_stress
-    from engine.shocks import PRESETS, CheapModelShock
 
-    source, run, shock = source or Prices(), run or Run(), shock or Shock()
+    source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
+    chosen = settings(run, shock)
     with Meter(run.quiet):
         holdings = run.book(book, source)
         panel = source.load(holdings)
-        chosen = CheapModelShock(shock.preset, severity=shock.severity)
-        others = [p for p in PRESETS if p != chosen.preset]
-        _, priced, scenarios = prepare(holdings, panel, settings(run, shock))
-        report = run_stress(
-            priced,
-            scenarios,
-            [chosen, *(CheapModelShock(p, severity=shock.severity) for p in others)],
-            level=run.level,
-        )
+        _, priced, scenarios = prepare(holdings, panel, chosen)
+        report = run_stress(priced, scenarios, compared_shocks(chosen), level=run.level)
+    more = stressing.More(
+        stressing.explanations(report, names(explain) or ()),
+        None if ratios is None else stressing.ratios(report, ratios),
+    )
     if run.out is not None:
         from engine.data.files import write_csv
 
         write_csv(run.out, report.holdings_frame())
     if run.json:
-        show.emit_json(report.to_dict())
+        show.emit_json(stressing.document(report, panel, chosen, more))
         return
     show.stress_table(report, realised_loss(report, panel))
+    stressing.tables(report, panel, chosen, more)
 
 
 @app.command
@@ -319,7 +325,7 @@ def propose(
     *,
     source: Prices | None = None,
     run: Run | None = None,
-    shock: Shock | None = None,
+    shock: ChosenShock | None = None,
     limits: Limits | None = None,
 ) -> None:
     """Propose the cheapest trades that bring the shock loss within the limit.
@@ -333,7 +339,7 @@ def propose(
     from backtests.job import constraints_of, prepare, shock_limit
     from engine.optimize._propose import propose as run_propose
 
-    source, run, shock = source or Prices(), run or Run(), shock or Shock()
+    source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
     chosen = settings(run, shock, limits)
     holdings = run.book(book, source)
     panel = source.load(holdings)
@@ -364,7 +370,7 @@ def backtest(
     strategy: tuple[str, ...] = ("hold", "hold-cash", "shock-aware"),
     source: Prices | None = None,
     run: Run | None = None,
-    shock: Shock | None = None,
+    shock: ChosenShock | None = None,
     limits: Limits | None = None,
     walk: Walk | None = None,
 ) -> None:
@@ -379,7 +385,7 @@ def backtest(
     """
     from backtests.cli import show, walking
 
-    source, run, shock = source or Prices(), run or Run(), shock or Shock()
+    source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
     walk = walk or Walk()
     chosen = settings(run, shock, limits, walk)
     with Meter(run.quiet) as meter:
@@ -413,7 +419,7 @@ def sweep(
     n_jobs: int = 1,
     source: Prices | None = None,
     run: Run | None = None,
-    shock: Shock | None = None,
+    shock: ChosenShock | None = None,
     limits: Limits | None = None,
     walk: Walk | None = None,
 ) -> None:
@@ -434,7 +440,7 @@ def sweep(
     """
     from backtests.cli import walking
 
-    source, run, shock = source or Prices(), run or Run(), shock or Shock()
+    source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
     chosen = settings(run, shock, limits, walk or Walk())
     with Meter(run.quiet) as meter:
         holdings = run.book(book, source)
@@ -461,7 +467,7 @@ def report(
     *,
     source: Prices | None = None,
     run: Run | None = None,
-    shock: Shock | None = None,
+    shock: ChosenShock | None = None,
     limits: Limits | None = None,
     walk: Walk | None = None,
     title: str = "Cheap-model shock: stress, proposal, backtest",
@@ -479,7 +485,7 @@ def report(
     from backtests.job import run_job
     from backtests.report import write_report
 
-    source, run, shock = source or Prices(), run or Run(), shock or Shock()
+    source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
     chosen = settings(run, shock, limits, walk or Walk())
     target = run.out or Path("out")
     if target.suffix != ".html":

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from engine.data.panel import PricePanel
     from engine.data.portfolio import Portfolio
 
+CHEAP_MODEL = "cheap-model"
+
 
 @Parameter(name="*")
 @dataclass
@@ -144,12 +146,65 @@ class Shock:
     """Which shock."""
 
     preset: str = "market_view"
-    """market_view, substitution or jevons."""
+    """market_view, substitution or jevons; with _persistent, as lasting as 2000-02."""
     severity: float = 1.0
     """Multiplies the whole structural log move."""
     funds: str = "estimated"
     """Funds without a document: weights by AI role estimated from a year of returns, or
     the bands of their sector (estimated or bands)."""
+
+
+@Parameter(name="*")
+@dataclass
+class ChosenShock(Shock):
+    """Which shock, or whose file."""
+
+    shock: str = CHEAP_MODEL
+    """cheap-model, or a scenario file in TOML, whose severities --severity
+    multiplies."""
+    shock_horizon: str | None = None
+    """What is left of the move: day, next_day, month or persistent; the preset's own by
+    default."""
+
+    def chosen(self) -> tuple[Any, ...]:
+        """Return the shocks named: one of the presets, or those of the file."""
+        from engine.shocks import CheapModelShock, read_shocks
+
+        if self.shock == CHEAP_MODEL:
+            return (
+                CheapModelShock(
+                    self.preset, severity=self.severity, horizon=self.shock_horizon
+                ),
+            )
+        path = Path(self.shock)
+        if path.suffix != ".toml":
+            raise UsageError(
+                "unknown shock",
+                received=repr(self.shock),
+                expected=f"{CHEAP_MODEL}, or a scenario file ending in .toml",
+            )
+        if self.preset != Shock.preset:
+            raise UsageError(
+                "--preset goes with --shock cheap-model; a file states its own",
+                received=self.preset,
+            )
+        return tuple(self._adjusted(shock) for shock in read_shocks(path))
+
+    def _adjusted(self, shock: Any) -> Any:
+        """Return a shock of a file with the flags laid on it."""
+        from engine.shocks import CheapModelShock
+
+        if self.severity == 1.0 and self.shock_horizon is None:
+            return shock
+        if not isinstance(shock, CheapModelShock):
+            raise UsageError(
+                "--severity and --shock-horizon go with cheap-model shocks",
+                received=shock.name,
+                fix="State them in the file.",
+            )
+        if self.shock_horizon is not None:
+            shock = shock.with_horizon(self.shock_horizon)
+        return shock.with_severity(shock.parameters["severity"] * self.severity)
 
 
 @Parameter(name="*")
@@ -242,6 +297,7 @@ def settings(
         as_of=run.as_of,
         preset=shock.preset,
         severity=shock.severity,
+        shocks=shock.chosen() if isinstance(shock, ChosenShock) else (),
         limit=limits.limit,
         candidates=names(limits.candidates),
         window=run.window,

@@ -3,55 +3,43 @@
     s      = max(0, c ln k - h ln k0)                           log cost surprise
     dlnH   = s [tau (eps_T - 1) + (1 - tau)(eps_I - 1)]         compute demand gap
     ln(1+r_i) = lambda [DOL_r phi_r L(T_g) ln(1 - a_i + a_i exp(dlnH)) - d_r s + v_r s]
-                + b_i m
+                + q_i + b_i m
 
 `engine.shocks.roles` holds the multipliers by role; ``L`` is the present value of an
-earnings gap that opens over ``T_g`` years (methods 2.1 and 2.2).
+earnings gap that opens over ``T_g`` years (methods 2.1 and 2.2). The links of the
+chain are in `engine.shocks.table`, what is left at a horizon in
+`engine.shocks.rebound`, and all of an asset's move comes together in
+`engine.shocks.assembly`.
 """
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from engine._base import Value
-from engine.errors import ModelError, UsageError
-from engine.fund_table import FundTable
-from engine.shocks.basket import basket_betas, basket_move, sector_bands
+from engine.errors import DataError, UsageError
+from engine.shocks.arguments import checked_capex, near, resolved
+from engine.shocks.assembly import structural_moves
 from engine.shocks.chain import (
+    ALL_PRESETS,
     DEFAULTS,
-    PRESETS,
+    PERSISTENT_PRESETS,
     checked_parameter,
     demand_gap,
     surprise,
 )
-from engine.shocks.looked_through import Split, looked_through
 from engine.shocks.moves import ShockMoves
+from engine.shocks.rebound import HORIZONS, at_horizon, checked_horizon
 from engine.shocks.roles import VARIANTS
-from engine.shocks.severity import draw_parameters
-from engine.shocks.table import table_moves
 
 EVENT_DATE = np.datetime64("2025-01-27")
 """The session that made the shock, and the judgement behind the table, known."""
 
 LENSES = ("structural", "propagated", "worst")
-_LETTERS = MappingProxyType(
-    {
-        "k": "cost_ratio",
-        "c": "credibility",
-        "k0": "priced_in_trend",
-        "h": "trend_years",
-        "tau": "training_share",
-        "eps_T": "elasticity_training",
-        "eps_I": "elasticity_inference",
-        "T_g": "gap_years",
-        "m": "market_move",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True, eq=False, init=False)
@@ -60,10 +48,12 @@ class CheapModelShock(Value):
 
     Parameters
     ----------
-    preset : {"market_view", "substitution", "jevons"}
+    preset : {"market_view", "substitution", "jevons", or one with "_persistent"}
         Market view: the defaults, s = 0.92, dlnH = -0.184. Substitution: cheaper and
         more credible (k 30, c 0.7), inelastic demand (0.3 and 0.8). Jevons: elastic
-        demand (0.9 and 1.5), compute demand rises.
+        demand (0.9 and 1.5), compute demand rises. With ``_persistent`` the horizon is
+        persistent; ``substitution_persistent`` is like 2000-02: it re-rates platforms
+        (hyperscalers, software, devices) too.
     variant : {"calibrated", "flat"}, default "calibrated"
         The table of multipliers: made with knowledge of 27 January 2025, or common to
         all roles (the only one that may be called a validation).
@@ -73,8 +63,18 @@ class CheapModelShock(Value):
         safe but the market trades as AI (TSM fell 13% on a foundry exposure of 0-30%)
         is not taken at its word. Worst: the lower of the two, asset by asset; limits
         use it.
+    horizon : {"day", "next_day", "month", "persistent"}, optional
+        What is left of the move: the event's close (default), after the rebound of the
+        next session or of 21 sessions, or its falls deepened by ``persistence``
+        (`engine.shocks.rebound`). `path` shows all four.
+    ai_capex : mapping of ticker to float, optional
+        AI capital spending a year over market value, for the capex relief of payers;
+        a payer without an entry has none, and its basis says so.
     name : str, optional
-        Label of the scenario leg; default ``cheap-model:<preset>``.
+        Label of the scenario leg; default ``cheap-model:<preset>``, with the horizon
+        where it is not the preset's own.
+    citation, note : str, optional
+        Whose version of the shock this is, and why; carried to the output.
     **parameters
         Any of the following (the letter of the methods is accepted too):
         ``cost_ratio`` (k, 20; 5-50), ``credibility`` (c, 0.5; 0.2-0.8),
@@ -84,7 +84,16 @@ class CheapModelShock(Value):
         3; 2-5), ``growth_years``, ``growth_short``, ``growth_long``,
         ``discount_rate``, ``severity`` (lambda, 1), ``erosion_scale`` and
         ``adoption_scale`` (multiply d and v, 1; 0-3), ``market_move`` (m, 0: the move
-        of the market proxy, passed on by beta).
+        of the market proxy, passed on by beta). Dials, off by default:
+        ``training_cost_before`` and ``training_cost_after`` in USD (their ratio is
+        k; the one left out is USD 5.6m after, the preset's k times that before),
+        ``previous_generation_share`` of compute demand moving to older processors
+        at ``previous_generation_price_ratio`` (0.4) of the price,
+        ``open_source_share`` of model demand (0.30: what the table's erosion implies),
+        ``capex_cut`` (share of announced capital plans cut, in place of the
+        elasticities), ``relief_kept`` (kappa, 0: share of saved capex kept),
+        ``overseas_rerating`` and ``platform_rerating`` (logs, 0), ``persistence``
+        (4). `engine.shocks.parameters` documents them all.
 
     Notes
     -----
@@ -94,11 +103,11 @@ class CheapModelShock(Value):
 
     A company with role ``none`` does not move; bonds, commodities, currencies and cash
     have no earnings to lose. A fund is looked through: weights by role, documented or
-    estimated (`engine.fit`), times the mean move of the role's companies; the error of
-    estimated weights is in the draws. Unknown is never zero: a company or fund whose
-    exposure is not known takes the worse of its AI-basket beta times the basket's
-    modelled move and its sector's upper band times the same; so does the part of a fund
-    that its document does not cover.
+    estimated (`engine.fit`), times the mean move of the role's companies, without
+    capex relief; the error of estimated weights is in the draws. Unknown is never zero:
+    a company or fund whose exposure is not known takes the worse of its AI-basket beta
+    times the basket's modelled move and its sector's upper band times the same; so does
+    the part of a fund that its document does not cover.
 
     Examples
     --------
@@ -111,6 +120,11 @@ class CheapModelShock(Value):
     variant: str
     lens: str
     name: str
+    horizon: str
+    ai_capex: tuple[tuple[str, float], ...]
+    training_costs: tuple[float, float] | None
+    source: str
+    note: str
     _values: tuple[tuple[str, float], ...]
 
     def __init__(
@@ -119,44 +133,40 @@ class CheapModelShock(Value):
         *,
         variant: str = "calibrated",
         lens: str = "structural",
+        horizon: str | None = None,
+        ai_capex: Mapping[str, float] | None = None,
         name: str | None = None,
+        citation: str = "",
+        note: str = "",
         **parameters: float,
     ) -> None:
         put = object.__setattr__
-        if lens not in LENSES:
-            raise UsageError(
-                "unknown lens", received=repr(lens), expected=", ".join(LENSES)
-            )
-        preset = preset.replace("-", "_").replace(" ", "_").lower()
-        if preset not in PRESETS:
-            raise UsageError(
-                "unknown preset", received=repr(preset), expected=", ".join(PRESETS)
-            )
-        if variant not in VARIANTS:
-            raise UsageError(
-                "unknown variant", received=repr(variant), expected=", ".join(VARIANTS)
-            )
-        values = dict(DEFAULTS) | PRESETS[preset]
-        given: set[str] = set()
-        for word, value in parameters.items():
-            key = _LETTERS.get(word, word)
-            if key not in DEFAULTS:
-                near = difflib.get_close_matches(key, DEFAULTS, n=1)
-                raise UsageError(
-                    "unknown shock parameter",
-                    received=repr(key),
-                    expected=", ".join(DEFAULTS),
-                    fix=f"Did you mean {near[0]}?" if near else None,
-                )
-            if key in given:
-                raise UsageError(f"shock parameter {key} is given twice")
-            given.add(key)
-            values[key] = checked_parameter(key, value)
+        _one_of(lens, LENSES, "lens")
+        preset = str(preset).replace("-", "_").replace(" ", "_").lower()
+        _one_of(preset, ALL_PRESETS, "preset")
+        _one_of(variant, VARIANTS, "variant")
+        own = "persistent" if preset in PERSISTENT_PRESETS else "day"
+        horizon = own if horizon is None else checked_horizon(horizon)
+        values, costs = resolved(preset, parameters)
         put(self, "preset", preset)
         put(self, "variant", variant)
         put(self, "lens", lens)
-        put(self, "name", name or f"cheap-model:{preset}")
+        label = preset if horizon == own else f"{preset}_{horizon}"
+        put(self, "name", name or f"cheap-model:{label}")
+        put(self, "horizon", horizon)
+        put(self, "ai_capex", checked_capex(ai_capex))
+        put(self, "training_costs", costs)
+        put(self, "source", citation)
+        put(self, "note", note)
         put(self, "_values", tuple(values.items()))
+
+    def _with(self, **changes: Any) -> CheapModelShock:
+        """Return a copy with other fields, which the caller has checked."""
+        new = object.__new__(CheapModelShock)
+        for f in fields(self):
+            value = changes.get(f.name, getattr(self, f.name))
+            object.__setattr__(new, f.name, value)
+        return new
 
     @property
     def parameters(self) -> dict[str, float]:
@@ -171,9 +181,10 @@ class CheapModelShock(Value):
     @property
     def citation(self) -> str:
         """Where the numbers come from."""
+        own = f"{self.source}; " if self.source else ""
         return (
-            f"structural model, {self.variant} multipliers by role (judgement made "
-            f"with knowledge of {EVENT_DATE}), {self.lens} lens"
+            f"{own}structural model, {self.variant} multipliers by role (judgement "
+            f"made with knowledge of {EVENT_DATE}), {self.lens} lens"
         )
 
     @property
@@ -188,23 +199,59 @@ class CheapModelShock(Value):
 
     def with_severity(self, severity: float) -> CheapModelShock:
         """Return the same shock at another severity, under the same name."""
-        return CheapModelShock(
-            self.preset,
-            variant=self.variant,
-            lens=self.lens,
-            name=self.name,
-            **(self.parameters | {"severity": severity}),
-        )
+        values = self.parameters
+        values["severity"] = checked_parameter("severity", severity)
+        return self._with(_values=tuple(values.items()))
 
     def with_lens(self, lens: str) -> CheapModelShock:
         """Return the same shock through another lens, under the same name."""
-        return CheapModelShock(
-            self.preset,
-            variant=self.variant,
-            lens=lens,
-            name=self.name,
-            **self.parameters,
-        )
+        _one_of(lens, LENSES, "lens")
+        return self._with(lens=lens)
+
+    def with_horizon(self, horizon: str) -> CheapModelShock:
+        """Return the same shock at another horizon, under the same name."""
+        return self._with(horizon=checked_horizon(horizon))
+
+    def path(self, universe: Any, model: Any = None):
+        """Central move of each asset at every horizon: the event and its rebound leg.
+
+        Parameters
+        ----------
+        universe, model
+            As `moves` takes them.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index: N assets. Columns ``day``, ``next_day``, ``month`` and
+            ``persistent``: simple returns from before the event.
+        """
+        import pandas as pd
+
+        legs = {
+            h: self.with_horizon(h).moves(universe, model).central for h in HORIZONS
+        }
+        return pd.DataFrame(legs, index=pd.Index(universe.tickers, name="asset"))
+
+    def to_toml(self, path: Any = None) -> str:
+        """Return the shock as a scenario file, and write it where a path is given."""
+        from engine.shocks.files import write_shock
+
+        return write_shock(self, path)
+
+    @classmethod
+    def from_toml(cls, path: Any) -> CheapModelShock:
+        """Read a scenario file that holds one cheap-model shock."""
+        from engine.shocks.files import read_shock
+
+        shock = read_shock(path)
+        if not isinstance(shock, cls):
+            raise DataError(
+                "the file holds another kind of shock",
+                received=type(shock).__name__,
+                expected="kind = 'cheap-model'",
+            )
+        return shock
 
     def moves(self, universe: Any, model: Any = None) -> ShockMoves:
         """Move of each asset: central, in every severity draw, and by which link.
@@ -218,167 +265,34 @@ class CheapModelShock(Value):
             the market leg. Without it funds and other unknown assets take their
             sector's band, and ``market_move`` is refused.
         """
-        table = VARIANTS[self.variant]
-        roles = universe.role
-        known = np.array([r in table for r in roles], dtype=bool)
-        zero = universe.is_structural_zero()
-        draws = draw_parameters(self.parameters)
-        beta_basket, beta_market, basket = basket_betas(universe, model)
-        market = self.parameters["market_move"]
-        if market and beta_market is None:
-            raise UsageError(
-                "market_move needs a model to take betas from", received=market
-            )
-        centre, spread = table_moves(universe, table, self.parameters, draws)
-        band = sector_bands(universe)
-        members = basket if basket.any() else None
-        driver0 = basket_move(
-            np.sum(centre, axis=0)[None, :], members, self.parameters, table
-        )
-        driver = basket_move(spread, members, draws, table)
-
-        def banded(b):
-            """Unknown exposure: the worse of beta replay and sector band."""
-            simple = np.expm1(b)[:, None]
-            candidates = [band * simple]
-            if beta_basket is not None:
-                candidates.append(beta_basket * simple)
-            return np.log1p(np.maximum(np.minimum.reduce(candidates), -0.99))
-
-        def propagated(b):
-            return np.log1p(np.maximum(beta_basket * np.expm1(b)[:, None], -0.99))
-
-        by_rule, by_rule_drawn = banded(driver0)[0], banded(driver)
-        funds = FundTable() if model is None else model.funds
-        through = looked_through(
-            funds,
-            universe,
-            table,
+        return structural_moves(
             self.parameters,
-            draws,
-            (np.expm1(by_rule), np.expm1(by_rule_drawn)),
-        )
-        seen = np.zeros(len(roles), dtype=bool)
-        seen[through.columns] = True
-        unknown = ~known & ~zero & ~seen
-        parts = {
-            "compute demand": np.where(seen, 0.0, centre[0]),
-            "fee erosion": np.where(seen, 0.0, centre[1]),
-            "adoption": np.where(seen, 0.0, centre[2]),
-            "look-through": np.zeros(len(roles)),
-            "replay or band": np.where(unknown, by_rule, 0.0),
-            "propagation": np.zeros(len(roles)),
-            "market": np.zeros(len(roles)),
-        }
-        parts["look-through"][through.columns] = np.log1p(through.central)
-        spread = np.where(unknown, by_rule_drawn, spread)
-        spread[:, through.columns] = np.log1p(through.draws)
-        used_lens = np.zeros(len(roles), dtype=bool)
-        if self.lens != "structural":
-            if beta_basket is None:
-                if self.lens == "propagated":
-                    raise ModelError(
-                        "propagation needs a model with at least three companies of "
-                        "AI infrastructure roles",
-                        received=int(basket.sum()),
-                    )
-            else:
-                table_logs = np.sum(list(parts.values()), axis=0)
-                by_beta = propagated(driver0)[0]
-                used_lens = ~zero & ~unknown
-                if self.lens == "worst":
-                    used_lens &= by_beta < table_logs
-                    spread = np.where(
-                        unknown, spread, np.minimum(spread, propagated(driver))
-                    )
-                else:
-                    spread = np.where(unknown, spread, propagated(driver))
-                for part in parts.values():
-                    part[used_lens] = 0.0
-                parts["propagation"][used_lens] = by_beta[used_lens]
-        leg = np.zeros(len(roles))
-        if market and beta_market is not None:
-            leg = np.log1p(np.maximum(beta_market * market, -0.99))
-            leg = np.where(zero, 0.0, leg)
-            parts["market"] = leg
-            spread = spread + leg
-        central = np.expm1(np.sum(list(parts.values()), axis=0))
-        spread = np.where(zero, 0.0, np.expm1(spread))
-        words = dict(zip(through.columns, through.basis, strict=True))
-        return ShockMoves(
-            assets=universe.tickers,
-            central=np.where(zero, 0.0, central),
-            draws=spread,
-            driver=driver,
-            basis=_basis(
-                universe,
-                zero,
-                unknown,
-                used_lens,
-                beta_basket,
-                band,
-                float(driver0[0]),
-                words,
-                funds,
-            ),
-            parts=parts,
-            through={
-                universe.tickers[i]: _with_market(split, float(np.expm1(leg[i])))
-                for i, split in zip(through.columns, through.splits, strict=True)
-                if not used_lens[i]
-            },
+            universe,
+            model,
+            table=at_horizon(VARIANTS[self.variant], self.horizon),
+            lens=self.lens,
+            horizon=self.horizon,
+            ai_capex=dict(self.ai_capex),
+            costs=self.training_costs,
         )
 
     def __repr__(self) -> str:
         changed = {
             k: v
             for k, v in self.parameters.items()
-            if v != (dict(DEFAULTS) | PRESETS[self.preset])[k]
+            if v != (dict(DEFAULTS) | dict(ALL_PRESETS[self.preset]))[k]
         }
         extra = "".join(f", {k}={v:g}" for k, v in changed.items())
-        return f"CheapModelShock({self.preset!r}, {self.variant}{extra})"
+        own = "persistent" if self.preset in PERSISTENT_PRESETS else "day"
+        at = "" if self.horizon == own else f", horizon={self.horizon!r}"
+        return f"CheapModelShock({self.preset!r}, {self.variant}{at}{extra})"
 
 
-def _with_market(split: Split, move: float) -> Split:
-    """Contributions by role when each part of a fund moves with the market as well."""
-    return {r: (w, x * (1.0 + move) + w * move) for r, (w, x) in split.items()}
-
-
-def _basis(
-    universe, zero, unknown, by_lens, beta, band, driver, words, funds
-) -> tuple[str, ...]:
-    """How each move was obtained, in words."""
-    given = ~np.isnan(universe.ai_share).any(axis=1)
-    out = []
-    for i, role in enumerate(universe.role):
-        if zero[i]:
-            out.append("no earnings to lose: documented zero")
-        elif by_lens[i] and beta is not None:
-            text = f"propagated by AI-basket beta {beta[i]:.2f}"
-            out.append(
-                f"{text}, in place of {words[i]}" if i in words else f"{role}: {text}"
-            )
-        elif i in words:
-            out.append(words[i])
-        elif not unknown[i]:
-            if role == "none":
-                out.append("role none: no AI exposure stated")
-            elif given[i]:
-                source = universe.share_source[i] or "as given by the user"
-                share = universe.ai_share[i, 1]
-                out.append(f"{role}: AI share {share:.0%}, {source}")
-            else:
-                out.append(f"{role}: role midpoint, unsourced")
-        else:
-            worse = "sector band"
-            if beta is not None and beta[i] * np.expm1(driver) < band[i] * np.expm1(
-                driver
-            ):
-                worse = "AI-basket beta"
-            detail = (
-                "" if beta is None else f" (beta {beta[i]:.2f}, band {band[i]:.2f})"
-            )
-            why = funds.reason(universe.tickers[i])
-            why = f"; not looked through: {why}" if why else ""
-            out.append(f"exposure unknown: {worse}{detail}{why}")
-    return tuple(out)
+def _one_of(word: Any, known: Any, what: str) -> None:
+    if word not in known:
+        raise UsageError(
+            f"unknown {what}",
+            received=repr(word),
+            expected=", ".join(known),
+            fix=near(word, known) if isinstance(word, str) else None,
+        )

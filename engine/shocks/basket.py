@@ -13,8 +13,8 @@ import numpy as np
 
 from engine._typing import Vector
 from engine.data.roles import COMPANY_CLASSES, INFRASTRUCTURE
-from engine.shocks.chain import demand_gap, present_value, surprise
 from engine.shocks.roles import COMPANY_BAND, FUND_BAND, UNSTATED_BAND
+from engine.shocks.table import role_logs
 
 
 def basket_betas(universe: Any, model: Any) -> tuple[Vector | None, Vector | None, Any]:
@@ -70,14 +70,10 @@ def basket_move(
     """
     if members is not None:
         return np.log(np.exp(logs[:, members]).mean(axis=1))
-    rows = [table[r] for r in sorted(INFRASTRUCTURE)]
-    links = surprise(q), demand_gap(q), present_value(q)
-    s, gap, L = (np.atleast_1d(v)[:, None] for v in links)
-    sens = np.array([r.operating_leverage * r.pass_through for r in rows])
+    roles = sorted(INFRASTRUCTURE)
+    rows = [table[r] for r in roles]
     share = np.array([sum(r.share) / 2 for r in rows])
-    erosion = q["erosion_scale"] * np.array([r.erosion for r in rows])
-    size = q["severity"]
-    values = size * (sens * L * np.log1p(share * np.expm1(gap)) - erosion * s)
+    values = np.add.reduce(list(np.broadcast_arrays(*role_logs(roles, rows, share, q))))
     return np.log(np.exp(values).mean(axis=1))
 
 

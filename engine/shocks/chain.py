@@ -2,7 +2,9 @@
 
     s    = max(0, c ln k - h ln k0)                             log cost surprise
     dlnH = s [tau (eps_T - 1) + (1 - tau)(eps_I - 1)]           compute demand gap
+    dlnH = ln(1 - cut)                    where a cut of capital plans is stated instead
     L    = sum min(t/T_g, 1) E_t (1+rho)^-t / sum E_t (1+rho)^-t
+    A    = (1 - (1+rho)^-T_g) / rho                             annuity of saved capex
 
 Parameters come by name, as numbers or as (M,) arrays of draws (methods 2.1 and 2.2).
 """
@@ -34,9 +36,25 @@ DEFAULTS = MappingProxyType(
         "erosion_scale": 1.0,
         "adoption_scale": 1.0,
         "market_move": 0.0,
+        "previous_generation_share": 0.0,
+        "previous_generation_price_ratio": 0.4,
+        "open_source_share": 0.30,
+        "capex_cut": 0.0,
+        "relief_kept": 0.0,
+        "overseas_rerating": 0.0,
+        "platform_rerating": 0.0,
+        "persistence": 4.0,
     }
 )
-"""Methods 2.3; sources and ranges stand in the documentation of `CheapModelShock`."""
+"""Methods 2.3 and the dials; sources and ranges stand in `engine.shocks.parameters`.
+
+The dials are off, or at what the table already implies, so that the default shock is
+that of the table alone; ``persistence`` acts at the persistent horizon only."""
+
+TRAINING_COST_AFTER = 5.6e6
+"""USD of training compute claimed for the cheap model (methods 2.3)."""
+OPEN_SHARE_OF_TABLE = 0.30
+"""Share of tokens that open models hold where the table's erosion was set."""
 
 PRESETS = MappingProxyType(
     {
@@ -50,6 +68,42 @@ PRESETS = MappingProxyType(
         "jevons": {"elasticity_training": 0.9, "elasticity_inference": 1.5},
     }
 )
+PLATFORM_RERATING = -1.44
+"""In logs, -76%: the middle of ln 0.356 and ln 0.158, what is left of MSFT and ORCL,
+platform software, after 2000-02. Judgement."""
+PERSISTENT_PRESETS = MappingProxyType(
+    {
+        f"{name}_persistent": dict(values)
+        | ({"platform_rerating": PLATFORM_RERATING} if name == "substitution" else {})
+        for name, values in PRESETS.items()
+    }
+)
+"""The presets at the persistent horizon; substitution is the 2000-02-like one."""
+ALL_PRESETS = MappingProxyType(dict(PRESETS) | dict(PERSISTENT_PRESETS))
+
+LIMITS = MappingProxyType(
+    {
+        "severity": (0.0, 20.0),
+        "cost_ratio": (1.0, np.inf),
+        "credibility": (0.0, 1.0),
+        "priced_in_trend": (1.0, np.inf),
+        "training_share": (0.0, 1.0),
+        "market_move": (-0.9, 5.0),
+        "gap_years": (1.0, 100.0),
+        "growth_years": (1, 100),
+        "growth_short": (-0.5, 2.0),
+        "growth_long": (-0.5, 2.0),
+        "previous_generation_share": (0.0, 0.99),
+        "previous_generation_price_ratio": (0.0, 1.0),
+        "open_source_share": (0.0, 1.0),
+        "capex_cut": (0.0, 0.99),
+        "relief_kept": (0.0, 1.0),
+        "overseas_rerating": (-3.0, 3.0),
+        "platform_rerating": (-3.0, 3.0),
+        "persistence": (0.0, 10.0),
+    }
+)
+"""Domain of each parameter; any number from zero where none is stated."""
 
 
 def present_value_ratio(
@@ -102,12 +156,55 @@ def surprise(q: Any) -> Any:
 
 
 def demand_gap(q: Any) -> Any:
-    """Log gap of compute demand ``dlnH``; negative means substitution."""
+    """Log gap of compute demand ``dlnH``; negative means substitution.
+
+    A stated cut of capital plans goes before the elasticities: ``ln(1 - cut)``. Zero
+    means that none is stated.
+    """
     tau = q["training_share"]
     response = tau * (q["elasticity_training"] - 1.0) + (1.0 - tau) * (
         q["elasticity_inference"] - 1.0
     )
-    return surprise(q) * response
+    gap = surprise(q) * response
+    cut = np.asarray(q["capex_cut"])
+    return np.where(cut > 0.0, np.log1p(-cut), gap) if cut.any() else gap
+
+
+def older_gap(q: Any, weight: Any) -> Any:
+    """Log revenue gap when demand moves to the previous generation of processors.
+
+    ``ln(1 - w u (1 - p))``: a share ``u`` of compute demand is met by older processors
+    at ``p`` times the price per unit of compute; ``w`` is how much of that shift a role
+    feels (`engine.shocks.roles.OLDER_WEIGHTS`). Unit demand is unchanged: it is in
+    `demand_gap`.
+    """
+    moved = q["previous_generation_share"]
+    return np.log1p(-weight * moved * (1.0 - q["previous_generation_price_ratio"]))
+
+
+def erosion_factor(q: Any) -> Any:
+    """Multiple of the table's fee erosion: ``erosion_scale`` times ``o / 0.30``.
+
+    The table was set where open models held under 30% of tokens (methods 2.3), so a
+    share ``o`` of model demand moving to open weights scales recurring fees lost.
+    """
+    return q["erosion_scale"] * (q["open_source_share"] / OPEN_SHARE_OF_TABLE)
+
+
+def annuity(q: Any) -> Any:
+    """``A``: years of capital spending saved over the planning horizon T_g, at rho."""
+    rho = q["discount_rate"]
+    return (
+        (1.0 - (1.0 + rho) ** -q["gap_years"]) / rho if np.all(rho) else q["gap_years"]
+    )
+
+
+def capex_relief(q: Any) -> Any:
+    """Log gain of a payer per unit of AI capex over market value, ``q_i`` of the paper.
+
+    ``kappa max(0, 1 - exp(dlnH)) A``: severity does not multiply it (methods 2.2).
+    """
+    return q["relief_kept"] * np.maximum(0.0, -np.expm1(demand_gap(q))) * annuity(q)
 
 
 def present_value(q: Any) -> Any:
@@ -129,19 +226,7 @@ def checked_parameter(key: str, value: Any) -> float:
         raise UsageError(
             f"shock parameter {key} is not a number", received=repr(value)
         ) from None
-    limits = {
-        "severity": (0.0, 20.0),
-        "cost_ratio": (1.0, np.inf),
-        "credibility": (0.0, 1.0),
-        "priced_in_trend": (1.0, np.inf),
-        "training_share": (0.0, 1.0),
-        "market_move": (-0.9, 5.0),
-        "gap_years": (1.0, 100.0),
-        "growth_years": (1, 100),
-        "growth_short": (-0.5, 2.0),
-        "growth_long": (-0.5, 2.0),
-    }
-    low, high = limits.get(key, (0.0, np.inf))
+    low, high = LIMITS.get(key, (0.0, np.inf))
     if not (np.isfinite(number) and low <= number <= high):
         raise UsageError(
             f"shock parameter {key} is out of range",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from engine._base import Value, frozen_array
 from engine._typing import Vector
-from engine.errors import ModelError, UsageError
+from engine.errors import DataError, ModelError, UsageError
 
 _QUANTILE_WINDOW = 0.025
 
@@ -52,6 +53,11 @@ class ShockMoves(Value):
     through : mapping fund -> role -> (weight, contribution)
         Of the funds that are looked through: weights sum to one, contributions to the
         fund's central move.
+    earnings_gap : (N,) float64
+        Log change of earnings once the gap is fully open; NaN where the shock does not
+        say (funds, unknown exposures, another lens); empty where it never does.
+    chain : optional
+        What `explain` reads (`engine.shocks.explain.Chain`).
     """
 
     assets: tuple[str, ...]
@@ -61,6 +67,8 @@ class ShockMoves(Value):
     basis: tuple[str, ...]
     parts: dict[str, np.ndarray]
     through: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
+    earnings_gap: np.ndarray = field(default_factory=lambda: np.empty(0))
+    chain: Any = None
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -77,6 +85,12 @@ class ShockMoves(Value):
             self,
             "driver",
             frozen_array(self.driver, name="driver", ndim=1, shape=(len(self.draws),)),
+        )
+        gap = self.earnings_gap if len(self.earnings_gap) else np.full(n, np.nan)
+        put(
+            self,
+            "earnings_gap",
+            frozen_array(gap, name="earnings_gap", ndim=1, shape=(n,), finite=False),
         )
         for name, values in (("moves", self.central), ("draws", self.draws)):
             if (values <= -1.0).any():
@@ -118,13 +132,76 @@ class ShockMoves(Value):
             return self.draws[np.arange(n) % len(self.draws)]
         return self.at(severity)[None, :]
 
+    def index(self, asset: str) -> int:
+        """Position of an asset; `DataError` where the shock has no move for it."""
+        if asset not in self.assets:
+            raise DataError(
+                "no move of this asset under the shock",
+                asset=asset,
+                expected=", ".join(self.assets[:10])
+                + (", ..." if len(self.assets) > 10 else ""),
+            )
+        return self.assets.index(asset)
+
+    def explain(self, asset: str) -> str:
+        """Return sentences for a portfolio manager: the move, its band, and why."""
+        from engine.shocks.explain import explain
+
+        return explain(self, asset)
+
+    def price_earnings(
+        self,
+        pe: Mapping[str, float] | None = None,
+        *,
+        earnings: Mapping[str, float] | None = None,
+        prices: Mapping[str, float] | None = None,
+        basis: str = "trailing",
+    ):
+        """Price-earnings ratio of each named asset before and after the shock.
+
+        Price falls at once and earnings over years, so the trailing ratio compresses
+        by the whole move, ``PE (1 + r)``; once the gap is open it is
+        ``PE (1 + r) / exp(earnings gap)``.
+
+        Parameters
+        ----------
+        pe : mapping of asset to float, optional
+            Ratio before.
+        earnings, prices : mapping of asset to float, optional
+            Earnings per share and price, in one currency, instead of the ratio.
+        basis : {"trailing", "forward"}, default "trailing"
+            What the earnings are; a label. Forward estimates are those before the
+            shock, so the ratio at once means unrevised estimates.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Index: asset. Columns ``basis``, ``before``, ``at_once``, ``after_gap``
+            (NaN where the shock does not say what earnings do), ``move``,
+            ``earnings_change`` (simple).
+
+        Raises
+        ------
+        DataError
+            An unknown asset; earnings, price or ratio not above zero.
+        """
+        from engine.shocks.explain import price_earnings
+
+        return price_earnings(self, pe, earnings, prices, basis)
+
     def to_frame(self):
-        """Return one row per asset: move, band, and which link caused it."""
+        """Return one row per asset: move, mean, band, and which link caused it."""
         import pandas as pd
 
         low, high = np.quantile(self.draws, [0.05, 0.95], axis=0)
         return pd.DataFrame(
-            {"asset": self.assets, "move": self.central, "low": low, "high": high}
+            {
+                "asset": self.assets,
+                "move": self.central,
+                "mean": self.draws.mean(axis=0),
+                "low": low,
+                "high": high,
+            }
             | {name: values for name, values in self.parts.items()}
             | {"basis": self.basis}
         )

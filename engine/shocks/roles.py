@@ -25,7 +25,20 @@ class RoleRow(NamedTuple):
     """d: fee or scarcity-rent erosion per unit of log cost surprise."""
     share: tuple[float, float]
     """Typical AI share of revenue, low and high; the midpoint is the central value."""
+    remaining: float = 1.0
+    """Multiple of the event's log move that is left at the horizon."""
+    deepening: float = 0.0
+    """Power of ``persistence`` in a fall: one at the persistent horizon."""
 
+
+OLDER_WEIGHTS = MappingProxyType({"accelerator": 1.0, "foundry": 0.5, "memory": 0.5})
+"""How much of a move to older processors a seller's AI revenue feels. Judgement: the
+sellers of the newest feel all of it; a used or older part still needed a wafer and
+memory once, on cheaper nodes; racks, networks and power do not care which generation
+they serve."""
+OVERSEAS_ROLES = frozenset({"overseas_efficient"})
+PLATFORM_ROLES = frozenset({"hyperscaler", "software", "device"})
+"""Roles whose multiple `overseas_rerating` and `platform_rerating` move."""
 
 CALIBRATED = MappingProxyType(
     {

@@ -25,6 +25,25 @@ RANGES = MappingProxyType(
     }
 )
 """5% and 95% points of the severity distribution around the defaults."""
+DIAL_RANGES = MappingProxyType(
+    {
+        "previous_generation_share": (0.1, 0.5),
+        "previous_generation_price_ratio": (0.2, 0.7),
+        "open_source_share": (0.1, 0.6),
+        "capex_cut": (0.05, 0.5),
+        "relief_kept": (0.0, 0.6),
+        "overseas_rerating": (-0.1, 0.3),
+        "platform_rerating": (-1.85, -1.03),
+        "persistence": (2.0, 6.0),
+    }
+)
+"""Range a reader should consider for a dial, judgement; `_dials` has the law."""
+_DIAL_SIZE = 12.0
+"""Sum of a beta's two shapes for a share that is switched on: a 5-95% width of about
+0.4 around a half. Judgement."""
+_DIAL_BLOCK = 2**32 + 2  # after the blocks of tickers, 2 + crc32
+_RERATING_WIDTH = 0.3
+"""Half the 5-95% width of a re-rating, as a part of its size. Judgement."""
 _LOG_SCALE = frozenset({"cost_ratio", "priced_in_trend"})
 _SHARES = frozenset({"credibility", "training_share"})
 _FLOORS = MappingProxyType(
@@ -53,6 +72,12 @@ def draw_parameters(centre: Mapping[str, float]) -> dict[str, np.ndarray]:
     the default moves the law: by its distance from the default, in logs for ratios.
     The beta of tau has its median at 0.45, not at the default 0.5, which its range
     does not allow.
+
+    A dial of `DIAL_RANGES` is certain while it is off (at its default). Switched on, a
+    share is a beta of shapes summing to 12 with the value as mean, and a re-rating a
+    normal with the value as median and 30% of it either side as 5-95% points; the
+    dials are independent. Persistence is always drawn: in logs, two-piece normal with
+    the value as median and 0.5 and 1.5 times it as 5% and 95% points, at most 8.
     """
     return dict(_drawn(tuple(centre.items())))
 
@@ -95,8 +120,32 @@ def _drawn(items: tuple[tuple[str, float], ...]) -> dict[str, np.ndarray]:
         if name in _LOG_SCALE:
             values = np.maximum(1.0, np.exp(values))
         out[name] = np.maximum(values, _FLOORS.get(name, -np.inf))
+    out |= _dials(centre)
     for values in out.values():
         values.setflags(write=False)
+    return out
+
+
+def _dials(centre: Mapping[str, float]) -> dict[str, np.ndarray]:
+    """(M,) draws of the dials that are on; a stream of their own, one row each."""
+    from scipy.stats import beta as beta_law
+    from scipy.stats import norm
+
+    names = list(DIAL_RANGES)
+    z = BlockStream(_SEED, "severity").normals(_DIAL_BLOCK, DRAWS * len(names))
+    out: dict[str, np.ndarray] = {}
+    for name, row in zip(names, z.reshape(len(names), DRAWS), strict=True):
+        value = centre[name]
+        if name == "persistence":
+            side = np.where(row < 0, np.log(2.0), np.log(1.5)) / _Z95
+            out[name] = np.minimum(value * np.exp(side * row), 8.0)
+        elif value == DEFAULTS[name]:
+            continue
+        elif name.endswith("rerating"):
+            out[name] = value + _RERATING_WIDTH * abs(value) / _Z95 * row
+        elif 0.0 < value < 1.0:
+            shapes = value * _DIAL_SIZE, (1.0 - value) * _DIAL_SIZE
+            out[name] = np.minimum(beta_law.ppf(norm.cdf(row), *shapes), 0.99)
     return out
 
 

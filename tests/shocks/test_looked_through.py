@@ -102,6 +102,28 @@ def test_the_move_of_a_fund_is_the_mix_of_the_moves_of_its_roles(preset):
     )
 
 
+@pytest.mark.parametrize(
+    "shock",
+    [
+        CheapModelShock(horizon="month"),
+        CheapModelShock("substitution_persistent"),
+        CheapModelShock(previous_generation_share=0.4, open_source_share=0.6),
+        CheapModelShock(capex_cut=0.3),
+    ],
+    ids=["month", "persistent", "older", "cut"],
+)
+def test_a_fund_follows_dials_and_horizons_of_its_roles(shock):
+    weights = {"accelerator": 0.5, "network": 0.2, "none:Japan": 0.3}
+    held = exposure(weights, members=members(weights))
+    moves, x = moves_of(held, shock=shock)
+    expected = 0.25 * (x["A1"] + x["A2"]) + 0.2 * x["N1"]
+    assert x["FUND"] == pytest.approx(expected, abs=1e-14)
+    assert x["FUND"] != pytest.approx(moves_of(held)[1]["FUND"], rel=0.01)
+    words = moves.explain("FUND")
+    assert "What it holds moves it, accelerator 50% of it: -" in words
+    assert np.isnan(moves.price_earnings({"FUND": 25.0})["after_gap"]).all()
+
+
 def test_named_holdings_count_by_their_own_weights():
     weights = {"accelerator": 0.4, "none": 0.6}
     held = exposure(weights, members=(("A1", "A2"), ()), parts=((0.3, 0.1), ()))

@@ -431,7 +431,9 @@ def _one(
         moves=moves,
         distance=_distance(scenarios, moves),
         base_share=float(scenarios.p[base_losses >= loss].sum()),
-        effective_share=1.0 if shocked is None else _effective_share(shocked, scenarios),
+        effective_share=1.0
+        if shocked is None
+        else _effective_share(shocked, scenarios),
     )
 
 

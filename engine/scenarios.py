@@ -319,7 +319,7 @@ class ScenarioSet(Value):
     def _reweighted(self, shock: Any, severity: str | float) -> ScenarioSet:
         if not isinstance(severity, str):
             raise UsageError(
-                f"shock {shock.name} reweights scenarios: its severity has no quantiles",
+                f"shock {shock.name} reweights scenarios: it has one severity",
                 received=severity,
                 fix="Leave severity out; state the severity in the views.",
             )

@@ -1,5 +1,12 @@
 """Shocks: what a dated or hypothetical event does to each asset."""
 
+from engine.shocks._coherent import CoherentStress, mix
+from engine.shocks._conditional import (
+    ConditionalLaw,
+    ConditionalShock,
+    conditional,
+    conditional_law,
+)
 from engine.shocks._pooling import EntropyPool, Pooled, entropy_pool
 from engine.shocks._structural import CheapModelShock
 from engine.shocks._view_text import View, Views
@@ -15,6 +22,9 @@ from engine.shocks.moves import (
 __all__ = [
     "PRESETS",
     "CheapModelShock",
+    "CoherentStress",
+    "ConditionalLaw",
+    "ConditionalShock",
     "EntropyPool",
     "Pooled",
     "Reweighting",
@@ -22,7 +32,10 @@ __all__ = [
     "ShockMoves",
     "View",
     "Views",
+    "conditional",
+    "conditional_law",
     "entropy_pool",
+    "mix",
     "moves_of",
     "present_value_ratio",
     "stress_vector",

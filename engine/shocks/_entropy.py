@@ -2,11 +2,12 @@
 
     min_q sum q ln(q/p)   s.t.  E_q[a_k] = b_k,  E_q[a_k] >= b_k  or  E_q[a_k] <= b_k
 
-The solution is ``q_s = p_s exp(l'(a_s - b)) / Z(l)`` with ``l`` the minimum of the convex
-dual ``ln Z(l)``, ``l_k >= 0`` for a lower view and ``<= 0`` for an upper one (Meucci
-2008, appendix A; the normalisation is solved out). Its gradient is ``E_q[a] - b`` and its
-Hessian the covariance of the views under ``q``: with m views a Newton step is one pass
-over an m x S array, and a dozen steps do (projected Newton: Bertsekas 1982).
+The solution is ``q_s = p_s exp(l'(a_s - b)) / Z(l)`` with ``l`` the minimum of the
+convex dual ``ln Z(l)``, ``l_k >= 0`` for a lower view and ``<= 0`` for an upper one
+(Meucci 2008, appendix A; the normalisation is solved out). Its gradient is
+``E_q[a] - b`` and its Hessian the covariance of the views under ``q``: with m views a
+Newton step is one pass over an m x S array, and a dozen steps do (projected Newton:
+Bertsekas 1982).
 
 A posterior exists only if some ``q`` satisfies all views, and then its relative entropy
 is at most ``ln(1/p)`` at the rarest scenario. Every dual value bounds it from below:

@@ -1,8 +1,8 @@
 """Entropy pooling: the probabilities nearest to the prior that hold the user's views.
 
-Sequential (Vorobets 2021): views on means, probabilities and tails first; then variances
-about the means so found; then correlations, skewness and kurtosis about both. Each stage
-starts again from the prior with the earlier views kept. In one step the moments that
+Sequential (Vorobets 2021): views on means, probabilities and tails first; then
+variances about the means so found; then correlations, skewness and kurtosis about both.
+Each stage starts again from the prior with the earlier views kept. In one step the moments that
 second-order views need are held at their prior values instead, at a higher cost in
 relative entropy.
 """
@@ -433,4 +433,3 @@ class _Pooling:
             )
         multiplier = float(self.multipliers[k])
         return ViewOutcome(view.text, target, prior, value, residual, multiplier)
-

@@ -232,7 +232,7 @@ def _quantile_rows(
     kind: int,
     factor: float,
 ) -> list[Row]:
-    """``VaR <= x`` is ``P(L > x) <= 1 - level``; ``VaR >= x`` is ``P(L >= x)`` above it.
+    """``VaR <= x``: ``P(L > x) <= 1 - level``; ``VaR >= x``: ``P(L >= x)`` above it.
 
     At ``==`` the quantile lies on the scenario nearest to ``x``.
     """
@@ -336,7 +336,7 @@ class Shortfall:
         return 0.5 * (self.low + self.high)
 
     def _turn(self) -> bool:
-        """Restrain from the other side: other views moved the figure past its target."""
+        """Restrain from the other side: other views moved the figure past it."""
         self.turns += 1
         self.side, self.cuts = -self.side, ()
         self.low, self.high = -np.inf, np.inf

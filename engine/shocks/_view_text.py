@@ -103,7 +103,9 @@ class View:
                 expected=", ".join(OPERATORS),
             )
         if not self.text:
-            words = " + ".join(f"{c:g} * {f}" if c != 1 else f"{f}" for c, f in self.terms)
+            words = " + ".join(
+                f"{c:g} * {f}" if c != 1 else f"{f}" for c, f in self.terms
+            )
             text = f"{words} {self.operator} {self.value:g}"
             object.__setattr__(self, "text", text)
         if isinstance(self.value, bool) or not np.isfinite(self.value):
@@ -116,7 +118,9 @@ class View:
 
     def _check_figure(self, figure: Figure) -> None:
         if figure.kind not in _ALIASES.values():
-            raise UsageError(f"view {self.text!r}: unknown figure", received=figure.kind)
+            raise UsageError(
+                f"view {self.text!r}: unknown figure", received=figure.kind
+            )
         if figure.kind == "prob":
             if not figure.event:
                 raise UsageError(f"view {self.text!r}: an event names no asset")

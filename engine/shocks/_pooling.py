@@ -2,9 +2,9 @@
 
 Sequential (Vorobets 2021): views on means, probabilities and tails first; then
 variances about the means so found; then correlations, skewness and kurtosis about both.
-Each stage starts again from the prior with the earlier views kept. In one step the moments that
-second-order views need are held at their prior values instead, at a higher cost in
-relative entropy.
+Each stage starts again from the prior with the earlier views kept. In one step the
+moments that second-order views need are held at their prior values instead, at a higher
+cost in relative entropy.
 """
 
 from __future__ import annotations

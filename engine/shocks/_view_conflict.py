@@ -35,7 +35,8 @@ def check_alone(row: Row, p: Vector) -> None:
             relaxation=(f"{row.text}: the nearest feasible value is {nearest:.6g}",),
             received=f"{row.in_units(row.b):.6g}",
             expected=f"between {ends[0]:.6g} and {ends[1]:.6g}",
-            fix="Draw more scenarios, with fatter tails, or soften the view.",
+            fix=f"The nearest feasible value is {nearest:.6g}; leave a margin, or draw "
+            "more scenarios with fatter tails.",
         )
 
 

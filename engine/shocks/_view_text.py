@@ -126,7 +126,7 @@ class View:
                 raise UsageError(f"view {self.text!r}: an event names no asset")
             return
         want = _ASSETS.get(figure.kind, 1)
-        if len(figure.assets) != want:
+        if len(figure.assets) != want or not all(figure.assets):
             raise UsageError(
                 f"view {self.text!r}: {figure.kind} takes {want} asset(s)",
                 received=len(figure.assets),

@@ -388,7 +388,7 @@ def _nearest(s: Statement, pair, limits) -> str:
             b_eq=np.append(np.zeros(len(equal)), 1.0),
             method="highs",
         )
-        if found.status != 0:
+        if found.status != 0 or found.fun is None:
             return f"P({s.text}): the others leave its condition no probability"
         ends.append(min(max(sign * float(found.fun), 0.0), 1.0))
     low, high = ends

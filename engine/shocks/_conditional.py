@@ -171,18 +171,18 @@ def conditional_law(
         shrink = (dof - 2.0) / dof  # covariance to scale matrix
         inflation = (dof + squared / shrink) / (dof + c.size)
         degrees = dof + c.size
-        scale = (
-            FactorCovariance(
-                covariance.loadings,
-                covariance.factor_covariance * shrink,
-                covariance.specific_variance * shrink,
-            )
-            if factor
-            else S * shrink
-        )
+        scale = _scaled(S, shrink)
     return ConditionalLaw(
         mu + gain @ gap, gain, Q, degrees, inflation, float(np.sqrt(squared)), scale
     )
+
+
+def _scaled(S: Any, factor: float) -> Any:
+    """Covariance times a number, in the form it has."""
+    if isinstance(S, FactorCovariance):
+        F, d = S.factor_covariance, S.specific_variance
+        return FactorCovariance(S.loadings, F * factor, d * factor)
+    return S * factor
 
 
 def _check_conditions(inner: Matrix, names: tuple[str, ...]) -> None:
@@ -249,15 +249,7 @@ class ConditionalShock(Value):
             periods = self.horizon / model.sessions
         S = model.covariance
         if periods != 1.0:
-            S = (
-                FactorCovariance(
-                    S.loadings,
-                    S.factor_covariance * periods,
-                    S.specific_variance * periods,
-                )
-                if isinstance(S, FactorCovariance)
-                else S * periods
-            )
+            S = _scaled(S, periods)
         dof = np.inf
         if self.distribution == "student_t":
             dof = model.tail_dof if self.dof is None else self.dof

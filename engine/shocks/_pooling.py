@@ -329,11 +329,11 @@ class _Pooling:
         if row.view < 0:
             kind, _, rest = row.text.partition("(")
             return kind, rest.partition(")")[0]
-        terms = self.shock.views[row.view].terms
+        terms = list(self.shock.views[row.view].terms)
         if len(terms) > 1 or terms[0][1].kind not in ("mean", "vol", "variance"):
             return None
-        kind = "mean" if terms[0][1].kind == "mean" else "variance"
-        return kind, terms[0][1].assets[0]
+        (asset,) = terms[0][1].assets
+        return ("mean" if terms[0][1].kind == "mean" else "variance"), asset
 
     def _implied(self, row: Row, need: set[str], stage: int) -> bool:
         """Whether holding the moments of ``need`` already says what a row says."""

@@ -134,7 +134,7 @@ def least_slack(rows: Sequence[Row], p: Vector) -> dict[int, float]:
         b_eq=equal_b,
         method="highs",
     )
-    if found.status != 0:
+    if found.status != 0 or found.x is None:
         raise SolverError(
             "the feasibility of the views could not be decided",
             received=str(found.message),

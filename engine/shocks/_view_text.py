@@ -158,7 +158,7 @@ class View:
             return
         if self.prior_terms:
             return
-        coefficient, figure = self.terms[0]
+        coefficient, figure = next(iter(self.terms))
         target = self.value / coefficient
         ranges = {
             "corr": (-1.0, 1.0, "an impossible correlation"),

@@ -12,6 +12,7 @@ from engine import DataError, InfeasibleError, Universe, UsageError, stress
 from engine.scenarios import ScenarioSet
 from engine.shocks import ShockMoves, entropy_pool, mix
 from engine.shocks._coherent import CoherentStress
+from engine.shocks.moves import UNDATED
 
 NAMES = ("NVDA", "KO")
 
@@ -20,7 +21,7 @@ NAMES = ("NVDA", "KO")
 class Push:
     name: str
     size: float
-    known_from: np.datetime64 = np.datetime64("NaT")
+    known_from: np.datetime64 = UNDATED
 
     def moves(self, universe, model=None):
         x = np.array([self.size, 0.0])

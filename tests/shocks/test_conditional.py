@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from model_cases import a_model
 
 from engine import DataError, ModelError, Universe, UsageError, simulate, stress
 from engine.covariance import FactorCovariance
 from engine.shocks import conditional, conditional_law
 from engine.shocks._conditional import AI_BASKET
-from tests.model_cases import a_model
 
 ROLES = ("accelerator", "network", "power_gen", "software", "none")
 

@@ -467,3 +467,43 @@ def test_views_chain_and_match_their_text():
     s = a_set(3000)
     by_text = entropy_pool([str(v) for v in views]).reweight(s).p
     np.testing.assert_array_equal(entropy_pool(views).reweight(s).p, by_text)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_an_event_can_be_excluded_or_made_certain(value):
+    s = a_set()
+    inside = s.returns[:, 0] <= -0.05
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # few effective scenarios
+        q = entropy_pool(f"prob(NVDA <= -0.05) == {value}").reweight(s).p
+    rest = inside if value else ~inside
+    expected = np.where(rest, s.p, 0.0) / s.p[rest].sum()
+    np.testing.assert_allclose(q, expected, atol=1e-12)
+
+
+@given(st.integers(0, 10**6))
+def test_mixed_views_hold_or_are_refused_with_their_names(seed):
+    rng = np.random.default_rng(seed)
+    s = a_set(int(rng.integers(50, 600)), seed, None)
+    u, views = rng.uniform, []
+    for _ in range(int(rng.integers(1, 6))):
+        a, b = rng.choice(list(NAMES), 2, replace=False)
+        op = rng.choice(["<=", ">=", "=="])
+        some = (
+            f"mean({a}) {op} {u(-0.05, 0.05):.4f}",
+            f"vol({a}) {op} {u(0.03, 0.1):.4f}",
+            f"corr({a}, {b}) {op} {u(-0.2, 0.95):.3f}",
+            f"es({a}, 0.9) {op} {u(0.05, 0.2):.4f}",
+            f"prob({a} <= {u(-0.1, 0.05):.3f} and {b} <= 0) {op} {u(0, 0.5):.3f}",
+            f"vol({a}) {op} vol({b})",
+        )
+        views.append(some[int(rng.integers(len(some)))])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            pooled = entropy_pool(views).pool(s)
+        except InfeasibleError as error:
+            assert set(error.conflict) <= set(views) and error.conflict
+            return
+    assert all(abs(v.residual) < 1e-7 for v in pooled.views)
+    assert pooled.relative_entropy >= 0

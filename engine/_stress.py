@@ -22,6 +22,7 @@ from engine.risk import (
 from engine.risk._contributions import group
 from engine.scenarios import ScenarioSet
 from engine.shocks import Reweighting, Shock, ShockMoves, moves_of, stress_vector
+from engine.shocks.moves import moves_returns
 
 CAP_QUANTILE = 0.9
 """Severity at which limits are set by default: worse than nine in ten draws."""
@@ -406,7 +407,7 @@ def book_losses(
 def _one(
     shock: Any, scenarios: ScenarioSet, weights: Vector, base_losses: Vector
 ) -> ShockResult:
-    shocked = None if hasattr(shock, "moves") else scenarios.apply(shock)
+    shocked = None if moves_returns(shock) else scenarios.apply(shock)
     moves = moves_of(shock, scenarios, shocked)
     lens: Any = getattr(shock, "with_lens", None)
     worst = shock if lens is None else lens("worst")

@@ -55,7 +55,8 @@ class ViewOutcome(NamedTuple):
         Posterior less target where the view is not met, else zero; a value at risk
         lands on a scenario, so its residual may be the gap to the next.
     multiplier : float
-        Change of the relative entropy per unit of target; zero where not binding.
+        Change of the relative entropy per unit of target in the last stage that
+        restrains the view itself; zero where not binding.
     """
 
     text: str

@@ -166,6 +166,11 @@ class ShockMoves(Value):
         return f"ShockMoves({len(self.assets)} assets, {len(self.draws)} severities)"
 
 
+def moves_returns(shock: Any) -> bool:
+    """Whether a shock pushes returns, and nothing else: no probabilities of its own."""
+    return not (hasattr(shock, "reweight") or hasattr(shock, "mixed"))
+
+
 def moves_of(shock: Any, scenarios: Any, shocked: Any = None) -> ShockMoves:
     """Moves of a shock on the assets of ``scenarios``, whichever kind it is.
 
@@ -173,7 +178,7 @@ def moves_of(shock: Any, scenarios: Any, shocked: Any = None) -> ShockMoves:
     its mean over the base leg to its mean under the shock, so that the stress loss is
     the posterior mean loss. ``shocked``, where known, is ``scenarios.apply(shock)``.
     """
-    if hasattr(shock, "moves"):
+    if moves_returns(shock):
         return shock.moves(scenarios.universe, scenarios.model)
     shocked = scenarios.apply(shock) if shocked is None else shocked
     ratio = (1.0 + shocked.p @ shocked.returns) / (1.0 + scenarios.leg_mean("base"))

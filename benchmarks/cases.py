@@ -15,6 +15,7 @@ from benchmarks import (
     sampling_cases,
     scoring_cases,
     simulation_cases,
+    views_cases,
 )
 from benchmarks.montecarlo_cases import CASES as MONTE_CARLO
 from benchmarks.portfolio_cases import CASES as PORTFOLIO
@@ -27,6 +28,7 @@ CASES = (
     *sampling_cases.CASES,
     *simulation_cases.CASES,
     *risk_cases.CASES,
+    *views_cases.CASES,
     *MONTE_CARLO,
     *PORTFOLIO,
 )

@@ -21,7 +21,8 @@ from engine.risk import (
 )
 from engine.risk._contributions import group
 from engine.scenarios import ScenarioSet
-from engine.shocks import Shock, ShockMoves, stress_vector
+from engine.shocks import Reweighting, Shock, ShockMoves, moves_of, stress_vector
+from engine.shocks.moves import moves_returns
 
 CAP_QUANTILE = 0.9
 """Severity at which limits are set by default: worse than nine in ten draws."""
@@ -49,6 +50,10 @@ class ShockResult(Value):
         the assets it moves (a distance, never a probability).
     base_share : float
         Share of the base scenarios that lose at least ``loss`` over their horizon.
+    effective_share : float
+        Effective scenarios under a shock that reweights, relative to the base leg's,
+        ``exp(-relative entropy)``; one for a shock that moves returns. A reweighting
+        has one severity, so its band is its loss.
     """
 
     name: str
@@ -60,6 +65,7 @@ class ShockResult(Value):
     moves: ShockMoves
     distance: float
     base_share: float
+    effective_share: float = 1.0
 
 
 class RolePart(NamedTuple):
@@ -173,6 +179,7 @@ class StressReport(Value):
                     "money": r.loss * self.value,
                     "distance": r.distance,
                     "base_share": r.base_share,
+                    "effective_share": r.effective_share,
                 }
                 for r in self.results
             ]
@@ -229,6 +236,7 @@ class StressReport(Value):
                     "severe_90": r.severe,
                     "mahalanobis_distance": r.distance,
                     "share_of_base_scenarios_as_bad": r.base_share,
+                    "effective_share_of_scenarios": r.effective_share,
                     "by_asset": {
                         a: float(v)
                         for a, v, w in zip(
@@ -279,7 +287,7 @@ class StressReport(Value):
 def stress(
     portfolio: Portfolio | Mapping[str, float],
     model_or_scenarios: ReturnModel | ScenarioSet,
-    shocks: Shock | Sequence[Shock],
+    shocks: Shock | Reweighting | Sequence[Shock | Reweighting],
     *,
     level: float = 0.95,
     n_scenarios: int = 20_000,
@@ -295,7 +303,7 @@ def stress(
         A portfolio must be priced; weights sum to one, cash included.
     model_or_scenarios : ReturnModel or ScenarioSet
         A model is simulated with ``n_scenarios, horizon, seed``.
-    shocks : Shock or sequence of Shock
+    shocks : Shock, Reweighting, or sequence of them
     level : float, default 0.95
         For value at risk and expected shortfall.
     hindsight_parameters : bool, default False
@@ -361,7 +369,7 @@ def stamps_of(scenarios: ScenarioSet) -> list[str]:
 
 
 def check_known(
-    shocks: Sequence[Shock], scenarios: ScenarioSet, hindsight: bool
+    shocks: Sequence[Any], scenarios: ScenarioSet, hindsight: bool
 ) -> list[str]:
     """Refuse a shock used before it was known, or stamp the admission."""
     as_of = getattr(scenarios.model, "as_of", None)
@@ -397,9 +405,10 @@ def book_losses(
 
 
 def _one(
-    shock: Shock, scenarios: ScenarioSet, weights: Vector, base_losses: Vector
+    shock: Any, scenarios: ScenarioSet, weights: Vector, base_losses: Vector
 ) -> ShockResult:
-    moves = shock.moves(scenarios.universe, scenarios.model)
+    shocked = None if moves_returns(shock) else scenarios.apply(shock)
+    moves = moves_of(shock, scenarios, shocked)
     lens: Any = getattr(shock, "with_lens", None)
     worst = shock if lens is None else lens("worst")
     by_asset = -weights * stress_vector(scenarios, moves)
@@ -413,7 +422,7 @@ def _one(
         severe=value_at_risk(
             book_losses(
                 scenarios,
-                worst.moves(scenarios.universe, scenarios.model),
+                moves if worst is shock else moves_of(worst, scenarios),
                 weights,
                 winner_credit=0.0,
             ),
@@ -423,7 +432,19 @@ def _one(
         moves=moves,
         distance=_distance(scenarios, moves),
         base_share=float(scenarios.p[base_losses >= loss].sum()),
+        effective_share=1.0
+        if shocked is None
+        else _effective_share(shocked, scenarios),
     )
+
+
+def _effective_share(shocked: ScenarioSet, scenarios: ScenarioSet) -> float:
+    """``exp(-relative entropy)`` of the same rows under other probabilities."""
+    if len(shocked) != len(scenarios):  # a mixture has rows of its own
+        return 1.0
+    q, p = shocked.p, scenarios.p
+    positive = q > 0
+    return float(np.exp(-(q[positive] @ np.log(q[positive] / p[positive]))))
 
 
 def _distance(scenarios: ScenarioSet, moves: ShockMoves) -> float:

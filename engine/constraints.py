@@ -13,7 +13,7 @@ from engine.data.portfolio import CASH_PREFIX
 from engine.data.universe import Universe, _did_you_mean
 from engine.errors import DataError, UsageError
 from engine.risk._measures import check_level
-from engine.shocks.moves import ShockMoves
+from engine.shocks.moves import ShockMoves, moves_of
 
 _FREE = 1e3
 """A bound that never binds, finite so that solvers scale well."""
@@ -47,7 +47,7 @@ class StressCap:
         shock = self.shock
         if hasattr(shock, "with_lens"):
             shock = shock.with_lens(self.lens)
-        return shock.moves(scenarios.universe, scenarios.model)
+        return moves_of(shock, scenarios)
 
     def draws(self, moves: ShockMoves) -> np.ndarray:
         """(M, N) moves that count: gains at their credit; (1, N) when central."""

@@ -293,24 +293,58 @@ class ScenarioSet(Value):
     def apply(self, shock: Any, *, severity: str | float = "central") -> ScenarioSet:
         """Every base scenario with the shock on top: ``(1 + r)(1 + x) - 1``.
 
+        A shock that reweights leaves the returns and gives other probabilities; a
+        mixture of states adds a leg for each (`engine.shocks.mix`).
+
         Parameters
         ----------
-        shock : Shock
-            Anything with ``name`` and ``moves(universe, model)``.
+        shock : Shock, Reweighting or CoherentStress
+            Anything with ``name`` and ``moves(universe, model)``, or with ``name`` and
+            ``reweight(scenarios)``.
         severity : {"central", "distribution"} or float
             The central move, the whole severity distribution spread over the rows, or
-            one quantile of it (0.9 is a shock worse than nine in ten).
+            one quantile of it (0.9 is a shock worse than nine in ten). A reweighting
+            has one severity, its posterior: a quantile of it is refused.
         """
+        if hasattr(shock, "mixed"):
+            return shock.mixed(self, severity=severity)
+        if hasattr(shock, "reweight"):
+            return self._reweighted(shock, severity)
         moves = shock.moves(self.universe, self.model)
         base = self.base()
         x = moves.rows(severity, len(base))
         returns = (1.0 + base.returns) * (1.0 + x) - 1.0
         return replace(base, returns=returns, legs=(shock.name,), paths=None)
 
+    def _reweighted(self, shock: Any, severity: str | float) -> ScenarioSet:
+        if not isinstance(severity, str):
+            raise UsageError(
+                f"shock {shock.name} reweights scenarios: it has one severity",
+                received=severity,
+                fix="Leave severity out; state the severity in the views.",
+            )
+        base = self.base()
+        posterior = shock.reweight(base)
+        if posterior.assets != base.assets or len(posterior) != len(base):
+            raise ModelError(
+                f"shock {shock.name} returned other scenarios than it was given",
+                received=f"{len(posterior)} x {len(posterior.assets)}",
+                expected=f"{len(base)} x {len(base.assets)}",
+            )
+        return replace(
+            posterior, legs=(shock.name,), leg=np.zeros(len(base), dtype=np.int16)
+        )
+
     def mix(
         self, shock: Any, probability: float, *, severity: str | float = "central"
     ) -> ScenarioSet:
         """Add the shock as a leg with a probability; other legs keep their ratio."""
+        if hasattr(shock, "mixed"):
+            raise UsageError(
+                "a mixture of states brings its own probabilities",
+                received=f"{shock.name} with {probability}",
+                fix="Use scenarios.apply(mixture).",
+            )
         if not 0.0 < probability < 1.0:
             raise UsageError(
                 "the probability of a leg lies in (0, 1)", received=probability

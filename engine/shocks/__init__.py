@@ -1,10 +1,19 @@
 """Shocks: what a dated or hypothetical event does to each asset."""
 
+from engine.shocks._coherent import CoherentStress, mix
+from engine.shocks._conditional import (
+    ConditionalLaw,
+    ConditionalShock,
+    conditional,
+    conditional_law,
+)
 from engine.shocks._parameters import Parameter, parameters
+from engine.shocks._pooling import EntropyPool, Pooled, entropy_pool
 from engine.shocks._structural import CheapModelShock
+from engine.shocks._view_text import View, Views
 from engine.shocks.chain import PERSISTENT_PRESETS, PRESETS, present_value_ratio
 from engine.shocks.files import read_shock, read_shocks, register_kind
-from engine.shocks.moves import Shock, ShockMoves, stress_vector
+from engine.shocks.moves import Reweighting, Shock, ShockMoves, moves_of, stress_vector
 from engine.shocks.rebound import HORIZONS
 
 __all__ = [
@@ -12,9 +21,22 @@ __all__ = [
     "PERSISTENT_PRESETS",
     "PRESETS",
     "CheapModelShock",
+    "CoherentStress",
+    "ConditionalLaw",
+    "ConditionalShock",
+    "EntropyPool",
     "Parameter",
+    "Pooled",
+    "Reweighting",
     "Shock",
     "ShockMoves",
+    "View",
+    "Views",
+    "conditional",
+    "conditional_law",
+    "entropy_pool",
+    "mix",
+    "moves_of",
     "parameters",
     "present_value_ratio",
     "read_shock",

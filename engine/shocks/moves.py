@@ -12,6 +12,9 @@ from engine._base import Value, frozen_array
 from engine._typing import Vector
 from engine.errors import DataError, ModelError, UsageError
 
+UNDATED = np.datetime64("NaT")
+"""``known_from`` of a hypothesis: earlier than no date, so admitted at any."""
+
 _QUANTILE_WINDOW = 0.025
 
 
@@ -31,6 +34,36 @@ class Shock(Protocol):
     def moves(self, universe: Any, model: Any = None) -> ShockMoves:
         """Moves of the assets of a universe; betas come from the model."""
         ...
+
+
+class Reweighting(Protocol):
+    """Anything that gives the same outcomes other probabilities."""
+
+    @property
+    def name(self) -> str:
+        """Short identifier; the label of its scenario leg."""
+        ...
+
+    @property
+    def known_from(self) -> np.datetime64:
+        """First date on which the shock's parameters were known."""
+        ...
+
+    def reweight(self, scenarios: Any) -> Any:
+        """Rows of the base leg, in order, under other probabilities."""
+        ...
+
+
+def dated(known_from: Any) -> np.datetime64:
+    """Return a date as datetime64[D]; `UNDATED` for none."""
+    if known_from is None:
+        return UNDATED
+    try:
+        return np.datetime64(known_from, "D")
+    except (TypeError, ValueError):
+        raise UsageError(
+            "known_from is a date", received=repr(known_from), expected="YYYY-MM-DD"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,6 +241,34 @@ class ShockMoves(Value):
 
     def __repr__(self) -> str:
         return f"ShockMoves({len(self.assets)} assets, {len(self.draws)} severities)"
+
+
+def moves_returns(shock: Any) -> bool:
+    """Whether a shock pushes returns, and nothing else: no probabilities of its own."""
+    return not (hasattr(shock, "reweight") or hasattr(shock, "mixed"))
+
+
+def moves_of(shock: Any, scenarios: Any, shocked: Any = None) -> ShockMoves:
+    """Moves of a shock on the assets of ``scenarios``, whichever kind it is.
+
+    A shock that reweights has one severity, its posterior: the move of each asset takes
+    its mean over the base leg to its mean under the shock, so that the stress loss is
+    the posterior mean loss. ``shocked``, where known, is ``scenarios.apply(shock)``.
+    """
+    if moves_returns(shock):
+        return shock.moves(scenarios.universe, scenarios.model)
+    shocked = scenarios.apply(shock) if shocked is None else shocked
+    ratio = (1.0 + shocked.p @ shocked.returns) / (1.0 + scenarios.leg_mean("base"))
+    central = ratio - 1.0
+    words = "posterior mean over the base mean"
+    return ShockMoves(
+        assets=scenarios.assets,
+        central=central,
+        draws=central[None, :],
+        driver=np.array([np.log1p(central).mean()]),
+        basis=(words,) * central.size,
+        parts={"posterior": np.log1p(central)},
+    )
 
 
 def stress_vector(

@@ -18,6 +18,9 @@ from engine._typing import Vector
 from engine.errors import DataError, UsageError
 
 
+_ALWAYS = np.datetime64("1970-01-01")
+
+
 class Tilted(NamedTuple):
     """Worst probabilities and what they give."""
 
@@ -121,7 +124,7 @@ class KLWorstCase(Value):
     weights: Any
     kappa: float
     name: str = "kl-worst-case"
-    known_from: np.datetime64 = np.datetime64("1970-01-01")
+    known_from: np.datetime64 = _ALWAYS
 
     def __post_init__(self) -> None:
         kl_worst_probabilities(np.array([0.0, 1.0]), self.kappa)

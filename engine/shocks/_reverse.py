@@ -9,7 +9,7 @@ severity law, z of unit variance with its copula correlations R:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +17,13 @@ import numpy as np
 
 from engine._base import Value
 from engine._typing import Matrix, Vector
+from engine.data.portfolio import cash_label
 from engine.errors import InfeasibleError, UsageError
 from engine.scenarios import align_weights
 from engine.shocks import severity as law
 from engine.shocks._structural import CheapModelShock
 from engine.shocks._worst_case import PlausibleShock, most_plausible, positive_loss
-from engine.shocks.chain import DEFAULTS
+from engine.shocks.chain import DEFAULTS, surprise
 
 BOX = 4.0
 """Parameters are searched within this many deviations of each coordinate."""
@@ -227,7 +228,7 @@ def reverse_parameters(
         raise UsageError("give each parameter once, and at least one", received=names)
     if not 0.0 < box <= 8.0:
         raise UsageError("box lies in (0, 8]", received=box)
-    lose = _loss_of(shock, model, weights, names)
+    lose = _BookLoss(shock, model, weights, names)
     R = copula_correlation(names)
     P = np.linalg.inv(R)
     zero = np.zeros(len(names))
@@ -235,7 +236,7 @@ def reverse_parameters(
         return _found(shock, names, zero, lose(zero), L, P)
     bounds = [(-box, box)] * len(names)
     rng = np.random.default_rng(0)
-    starts = [_uphill(lose, zero, 0.5), *rng.uniform(-1.5, 1.5, (3, len(names)))]
+    starts = [_uphill(lose, zero, 0.5), *rng.uniform(-1.5, 1.5, (2, len(names)))]
 
     def most(start: Vector):
         return minimize(
@@ -273,21 +274,33 @@ def reverse_parameters(
     return _found(shock, names, best, lose(best), L, P)
 
 
-def _loss_of(
-    shock: CheapModelShock, model: Any, weights: Any, names: list[str]
-) -> Callable[[Vector], float]:
+class _BookLoss:
     """Book loss at coordinates z, remembered: searches ask for points twice."""
-    w = align_weights((*model.assets, f"CASH:{model.base_currency}"), weights)[:-1]
-    seen: dict[bytes, float] = {}
 
-    def lose(z: Vector) -> float:
+    def __init__(
+        self, shock: CheapModelShock, model: Any, weights: Any, names: list[str]
+    ) -> None:
+        cash = cash_label(model.base_currency)
+        w = align_weights((*model.assets, cash), weights)[:-1]
+        self.shock, self.model, self.names, self.w = shock, model, names, w
+        self.seen: dict[bytes, float] = {}
+
+    def __call__(self, z: Vector) -> float:
         key = np.asarray(z, dtype=np.float64).tobytes()
-        if key not in seen:
-            at = _shock_at(shock, names, z)
-            seen[key] = -float(w @ at.moves(model.universe, model).central)
-        return seen[key]
+        if key not in self.seen:
+            at = _shock_at(self.shock, self.names, z)
+            moves = at.moves(self.model.universe, self.model)
+            self.seen[key] = -float(self.w @ moves.central)
+        return self.seen[key]
 
-    return lose
+    def links(self, z: Vector) -> Vector:
+        """Surprise, demand response per unit of it, and years of the gap."""
+        q = parameters_at(self.shock.parameters, dict(zip(self.names, z, strict=True)))
+        tau = q["training_share"]
+        response = (
+            tau * q["elasticity_training"] + (1.0 - tau) * (q["elasticity_inference"])
+        )
+        return np.array([float(surprise(q)), float(response), float(q["gap_years"])])
 
 
 def _shock_at(shock: CheapModelShock, names: list[str], z: Vector) -> CheapModelShock:
@@ -301,23 +314,38 @@ def _shock_at(shock: CheapModelShock, names: list[str], z: Vector) -> CheapModel
     )
 
 
-def _slope(lose: Callable[[Vector], float], z: Vector, step: float = 1e-5) -> Vector:
-    out = np.empty(z.size)
+def _slope(lose: _BookLoss, z: Vector, step: float = 1e-5) -> Vector:
+    """Gradient of the loss: one difference of the shock per link of the chain.
+
+    Parameters act through the surprise, the response of demand and the years of the
+    gap: within a link their derivatives are in the ratio of the link's own.
+    """
     base = lose(z)
+    here = lose.links(z)
+    by_link = np.zeros((z.size, 3))
     for i in range(z.size):
         there = z.copy()
         there[i] += step
-        out[i] = (lose(there) - base) / step
+        by_link[i] = lose.links(there) - here
+    out = np.zeros(z.size)
+    for link in range(3):
+        part = by_link[:, link]
+        i = int(np.argmax(np.abs(part)))
+        if part[i] == 0.0:
+            continue
+        there = z.copy()
+        there[i] += step
+        out += (lose(there) - base) / step * part / part[i]
     return out
 
 
-def _uphill(lose: Callable[[Vector], float], z: Vector, length: float) -> Vector:
+def _uphill(lose: _BookLoss, z: Vector, length: float) -> Vector:
     g = _slope(lose, z)
     size = float(np.linalg.norm(g))
     return length * g / size if size > 0 else np.full(z.size, 0.1)
 
 
-def _onto(lose: Callable[[Vector], float], z: Vector, top: Vector, L: float) -> Vector:
+def _onto(lose: _BookLoss, z: Vector, top: Vector, L: float) -> Vector:
     """Move towards ``top`` until the loss is reached: what is returned is feasible."""
     if lose(z) >= L:
         return z

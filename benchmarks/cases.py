@@ -13,6 +13,7 @@ from benchmarks import (
     rolling_cases,
     scoring_cases,
     simulation_cases,
+    stress_cases,
 )
 from benchmarks.montecarlo_cases import CASES as MONTE_CARLO
 from benchmarks.portfolio_cases import CASES as PORTFOLIO
@@ -23,6 +24,7 @@ CASES = (
     *data_cases.CASES,
     *scoring_cases.CASES,
     *simulation_cases.CASES,
+    *stress_cases.CASES,
     *MONTE_CARLO,
     *PORTFOLIO,
 )

@@ -17,7 +17,6 @@ from engine._base import Value
 from engine._typing import Vector
 from engine.errors import DataError, UsageError
 
-
 _ALWAYS = np.datetime64("1970-01-01")
 
 

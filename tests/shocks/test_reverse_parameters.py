@@ -1,5 +1,7 @@
 """Implied parameters: the law's own coordinates, and a brute-force grid."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -35,7 +37,7 @@ def test_coordinates_are_those_of_the_severity_law():
 @pytest.mark.parametrize("loss", [0.2, 0.3])
 def test_two_parameters_against_a_grid(loss):
     free = ["cost_ratio", "elasticity_inference"]
-    got = reverse(MODEL, W, loss, shock=SHOCK, parameters=free)
+    got: Any = reverse(MODEL, W, loss, shock=SHOCK, parameters=free)
     grid = np.linspace(-4, 4, 401)
     z1, z2 = (v.ravel() for v in np.meshgrid(grid, grid))
     q = parameters_at(SHOCK.parameters, {free[0]: z1, free[1]: z2})
@@ -62,10 +64,10 @@ def test_two_parameters_against_a_grid(loss):
 
 
 def test_more_freedom_is_never_less_plausible():
-    two = reverse(
+    two: Any = reverse(
         MODEL, W, 0.2, shock=SHOCK, parameters=["cost_ratio", "elasticity_inference"]
     )
-    all_ = reverse(MODEL, W, 0.2, shock=SHOCK)
+    all_: Any = reverse(MODEL, W, 0.2, shock=SHOCK)
     assert all_.distance < two.distance
     assert all_.loss >= 0.2
     central = -float(W[:-1] @ all_.shock.moves(UNIVERSE, MODEL).central)
@@ -78,7 +80,7 @@ def test_unreachable_loss_says_what_can_be_reached():
 
 
 def test_a_loss_already_there_costs_no_plausibility():
-    got = reverse(MODEL, W, 0.001, shock=SHOCK, parameters=["cost_ratio"])
+    got: Any = reverse(MODEL, W, 0.001, shock=SHOCK, parameters=["cost_ratio"])
     assert got.distance == 0.0
     assert got.implied["cost_ratio"] == pytest.approx(20.0)
 

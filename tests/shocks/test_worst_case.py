@@ -1,6 +1,7 @@
 """Worst case and reverse: closed forms, a second solver, frontiers, bad input."""
 
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,7 +144,9 @@ def test_trust_region_against_another_solver(shape):
 
 
 def test_trust_region_against_its_semidefinite_relaxation():
-    import cvxpy as cp
+    import cvxpy
+
+    cp: Any = cvxpy
 
     rng = np.random.default_rng(8)
     g, H = rng.standard_normal(4), rng.standard_normal((4, 4))
@@ -151,7 +154,7 @@ def test_trust_region_against_its_semidefinite_relaxation():
     k = 1.5
     Z = cp.Variable((5, 5), PSD=True)
     top = np.block([[np.zeros((1, 1)), g[None] / 2], [g[:, None] / 2, H / 2]])
-    problem = cp.Problem(
+    problem: Any = cp.Problem(
         cp.Maximize(cp.trace(top @ Z)), [Z[0, 0] == 1, cp.trace(Z[1:, 1:]) <= k * k]
     )
     problem.solve(solver=cp.CLARABEL)  # exact: Boyd and Vandenberghe, appendix B
@@ -181,13 +184,13 @@ def test_no_point_of_the_ball_is_worse_and_reverse_inverts(seed, n, k):
 def test_reverse_is_the_closed_form_and_the_inverse_of_the_worst_case():
     C, w, L = FACTORS.dense(), W[:-1], 0.05
     s2 = w @ C @ w
-    got = reverse(DENSE, W, L, systematic=False)
+    got: Any = reverse(DENSE, W, L, systematic=False)
     excess = L + w @ DENSE.mean
     np.testing.assert_allclose(got.deviation, -excess * C @ w / s2, rtol=1e-10)
     assert got.distance == pytest.approx(excess / np.sqrt(s2))
     for kind in ("linear", "quadratic"):
         # The book is long: factors alone lose it 2.03% at most to second order.
-        there = reverse(MODEL, W, 0.015, approximation=kind)
+        there: Any = reverse(MODEL, W, 0.015, approximation=kind)
         assert there.loss == pytest.approx(0.015, rel=1e-9)
         back = worst_case(MODEL, W, radius=there.distance, loss=kind)
         np.testing.assert_allclose(back.deviation, there.deviation, rtol=1e-6)
@@ -262,12 +265,14 @@ def test_unknown_name_singular_covariance_and_unreachable_loss():
 
 
 def test_kl_ball_against_the_exponential_cone():
-    import cvxpy as cp
+    import cvxpy
+
+    cp: Any = cvxpy
 
     rng = np.random.default_rng(2)
     L, p = rng.standard_normal(30), rng.dirichlet(np.ones(30))
     q = cp.Variable(30, nonneg=True)
-    problem = cp.Problem(
+    problem: Any = cp.Problem(
         cp.Maximize(L @ q), [cp.sum(q) == 1, cp.sum(cp.rel_entr(q, p)) <= 0.4]
     )
     problem.solve(solver=cp.CLARABEL)

@@ -213,7 +213,9 @@ def reverse_parameters(
     shock's value, so z = 0 need not give the shock's own parameters: distances are
     from the medians, and a book that already loses the amount there has distance 0.
     """
-    from scipy.optimize import minimize
+    from scipy import optimize
+
+    minimize: Any = optimize.minimize
 
     L = positive_loss(loss)
     names = list(law.RANGES) if parameters is None else list(parameters)

@@ -15,6 +15,7 @@ from benchmarks import (
     sampling_cases,
     scoring_cases,
     simulation_cases,
+    stress_cases,
     views_cases,
 )
 from benchmarks.montecarlo_cases import CASES as MONTE_CARLO
@@ -29,6 +30,7 @@ CASES = (
     *simulation_cases.CASES,
     *risk_cases.CASES,
     *views_cases.CASES,
+    *stress_cases.CASES,
     *MONTE_CARLO,
     *PORTFOLIO,
 )

@@ -8,6 +8,8 @@ from . import shocks as shocks
 from ._stress import ShockResult as ShockResult
 from ._stress import StressReport as StressReport
 from ._stress import stress as stress
+from ._stress_books import BooksUnderStress as BooksUnderStress
+from ._stress_books import stress_books as stress_books
 from .alignment import align as align
 from .alignment import event_returns as event_returns
 from .constraints import Constraints as Constraints

@@ -7,10 +7,20 @@ from engine.shocks._conditional import (
     conditional,
     conditional_law,
 )
+from engine.shocks._kl_ball import KLWorstCase, kl_worst_probabilities
 from engine.shocks._parameters import Parameter, parameters
 from engine.shocks._pooling import EntropyPool, Pooled, entropy_pool
+from engine.shocks._reverse import ReverseParameters, reverse, reverse_parameters
+from engine.shocks._stressed_models import (
+    CorrelationStress,
+    LiquidityStress,
+    correlation_stress,
+    liquidity_stress,
+    volatility_stress,
+)
 from engine.shocks._structural import CheapModelShock
 from engine.shocks._view_text import View, Views
+from engine.shocks._worst_case import PlausibleShock, worst_case
 from engine.shocks.chain import PERSISTENT_PRESETS, PRESETS, present_value_ratio
 from engine.shocks.files import read_shock, read_shocks, register_kind
 from engine.shocks.moves import Reweighting, Shock, ShockMoves, moves_of, stress_vector
@@ -24,9 +34,14 @@ __all__ = [
     "CoherentStress",
     "ConditionalLaw",
     "ConditionalShock",
+    "CorrelationStress",
     "EntropyPool",
+    "KLWorstCase",
+    "LiquidityStress",
     "Parameter",
+    "PlausibleShock",
     "Pooled",
+    "ReverseParameters",
     "Reweighting",
     "Shock",
     "ShockMoves",
@@ -34,7 +49,10 @@ __all__ = [
     "Views",
     "conditional",
     "conditional_law",
+    "correlation_stress",
     "entropy_pool",
+    "kl_worst_probabilities",
+    "liquidity_stress",
     "mix",
     "moves_of",
     "parameters",
@@ -42,5 +60,9 @@ __all__ = [
     "read_shock",
     "read_shocks",
     "register_kind",
+    "reverse",
+    "reverse_parameters",
     "stress_vector",
+    "volatility_stress",
+    "worst_case",
 ]

@@ -19,6 +19,7 @@ from backtests.cli.options import (
     names,
     settings,
 )
+from backtests.cli.shocks import shocks_app
 
 COMPARED = "sample,ewma,ledoit_wolf,ledoit_wolf_identity,oas,nonlinear_shrinkage,factor"
 
@@ -31,6 +32,7 @@ app = App(
 )
 
 app.command(data_app)
+app.command(shocks_app)
 
 
 @app.command
@@ -62,37 +64,6 @@ def demo(
 
     with Meter(quiet) as meter:
         run_demo(out, seed=seed, seeds=seeds, json=json, progress=meter)
-
-
-@app.command
-def shocks(
-    *,
-    shock: Shock | None = None,
-    source: Prices | None = None,
-    moves: Annotated[bool, Parameter(negative=())] = False,
-    window: int = 504,
-    json: Annotated[bool, Parameter(negative=())] = False,
-) -> None:
-    """List the presets, or the move of every asset under one of them.
-
-    Parameters
-    ----------
-    shock
-        Which shock.
-    source
-        Where prices come from.
-    moves
-        Show the move, band and basis of every asset of the prices.
-    window
-        Sessions used for the AI-basket betas.
-    json
-        Print JSON.
-    """
-    from backtests.cli import inspect
-
-    inspect.shocks(
-        shock or Shock(), source or Prices(), moves=moves, window=window, json=json
-    )
 
 
 @app.command
@@ -178,6 +149,7 @@ def stress(
     source: Prices | None = None,
     run: Run | None = None,
     shock: Shock | None = None,
+    replay: tuple[str, ...] = (),
 ) -> None:
     """Show what a book would lose under each preset, and which holdings cause it.
 
@@ -185,11 +157,14 @@ def stress(
     ----------
     book
         Portfolio file: ticker and one of shares, value, weight.
+    replay
+        Also an episode of "ballast shocks library"; may repeat.
     """
     from backtests.cli import show
     from backtests.job import prepare, realised_loss
     from engine._stress import stress as run_stress
     from engine.shocks import PRESETS, CheapModelShock
+    from engine.shocks import replay as make_replay
 
     source, run, shock = source or Prices(), run or Run(), shock or Shock()
     with Meter(run.quiet):
@@ -201,7 +176,11 @@ def stress(
         report = run_stress(
             priced,
             scenarios,
-            [chosen, *(CheapModelShock(p, severity=shock.severity) for p in others)],
+            [
+                chosen,
+                *(CheapModelShock(p, severity=shock.severity) for p in others),
+                *(make_replay(name, panel=panel) for name in replay),
+            ],
             level=run.level,
         )
     if run.out is not None:

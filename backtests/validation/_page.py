@@ -43,13 +43,22 @@ def role_picture(result: Validation) -> Picture:
             mine = np.array([r == role for r in result.roles])
             values = result.realised[mine]
             jitter = np.linspace(-0.18, 0.18, values.size) if values.size > 1 else 0
-            axis.scatter(values, y + jitter, s=14, color=colour(str(role)), alpha=0.55)
+            axis.scatter(
+                values,
+                y + jitter,
+                s=16,
+                color=colour(str(role)),
+                alpha=0.7,
+                edgecolor="#777777",
+                linewidth=0.4,
+            )
             axis.plot([row["realised"]] * 2, [y - 0.32, y + 0.32], color=INK, lw=2.4)
             axis.plot(row["structural, flat"], y, "D", color=EVENT, ms=6, mec="white")
             axis.plot(
                 row["structural, calibrated"], y, "o", color="none", mec=EVENT, ms=7
             )
         axis.axvline(0, color=FAINT, lw=0.9)
+        axis.set_ylim(-0.7, len(roles) - 0.3)
         axis.set_yticks(
             range(len(roles)),
             [f"{r} ({roles.loc[r, 'n']:.0f})" for r in roles.index[::-1]],

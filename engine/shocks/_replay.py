@@ -124,7 +124,7 @@ class Replay(Value):
                 basis[i] = f"cited figure: {fact.basis}, {fact.source}"
             else:
                 pending.append(i)
-        known = np.array([bool(b) and "cash" not in b[:4] for b in basis])
+        known = np.array([b.startswith(("own", "cited")) for b in basis], dtype=bool)
         fitted, error, text = self._fit(universe, model, parts, known)
         U = exposure_uniforms(universe.tickers) if pending else np.empty((DRAWS, N))
         for i in pending:

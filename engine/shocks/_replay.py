@@ -125,11 +125,12 @@ class Replay(Value):
             else:
                 pending.append(i)
         known = np.array([b.startswith(("own", "cited")) for b in basis], dtype=bool)
-        fitted, error, text = self._fit(universe, model, parts, known)
+        fit = self._fit(universe, model, parts, known) if pending else None
         U = exposure_uniforms(universe.tickers) if pending else np.empty((DRAWS, N))
         for i in pending:
-            if fitted is not None and np.isfinite(fitted[:, i]).all():
-                parts["market"][i], parts["AI basket"][i] = fitted[:, i]
+            if fit is not None and np.isfinite(fit[0][:, i]).all():
+                logs, error, text = fit
+                parts["market"][i], parts["AI basket"][i] = logs[:, i]
                 spread[:, i] = error[i] * _normal(U[:, i])
                 basis[i] = text[i]
                 continue
@@ -161,12 +162,12 @@ class Replay(Value):
         )
 
     def _fit(self, universe, model, parts, known):
-        """(2, N) log moves by factor, (N,) log errors and words; or Nones."""
+        """(2, N) log moves by factor, (N,) log errors, words; None without factors."""
         market, basket = self.market(), self.basket()
         if model is None or market is None or basket is None:
-            return None, None, None
+            return None
         if basket_betas(universe, model)[0] is None:
-            return None, None, None
+            return None
         R_m, R_a = np.log1p(market), np.log1p(basket)
         position = {a: j for j, a in enumerate(model.assets)}
         inside = np.array([position.get(t, -1) for t in universe.tickers])
@@ -263,17 +264,18 @@ def replay(
     fields: dict[str, Any] = dict.fromkeys(("tickers", "words", "role", "sector"), ())
     fields |= {"values": np.empty(0), "company": ()}
     if panel is not None:
-        covered = panel.dates[0] < start and end <= panel.dates[-1]
+        prices = panel.panel if isinstance(panel, MarketView) else panel
+        covered = prices.dates[0] < start and end <= prices.dates[-1]
         if not covered and not facts:
             raise DataError(
                 "the prices do not cover the episode",
-                received=f"{panel.dates[0]} to {panel.dates[-1]}",
+                received=f"{prices.dates[0]} to {prices.dates[-1]}",
                 expected=f"from before {start} to {end}",
             )
         if covered:
             fields, known = _own(panel, start, end, cut, confounds)
             facts = tuple(f for f in facts if f.end < known)
-            if (panel.panel if isinstance(panel, MarketView) else panel).synthetic:
+            if prices.synthetic:
                 citation = f"SYNTHETIC prices; {citation}"
     return Replay(
         name=name or f"replay:{label}",

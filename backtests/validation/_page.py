@@ -111,8 +111,10 @@ def write_page(path: Path, result: Validation) -> Path:
         ("Every predictor, all names it speaks of", result.table.reset_index()),
         ("The same on names common to all", result.common.reset_index()),
         ("By role, medians", result.by_role().reset_index()),
+        ("Flat variant by basis of exposure", result.by_basis()),
         ("Every riser", result.risers()),
         ("Days since 2023", result.days().reset_index()),
+        ("Labelled and large days", result.labelled()),
     ):
         parts.append(f"<h2>{title}</h2><div class='scroll'>{_html(frame)}</div>")
     lines = [f"{k}: {v}" for k, v in result.dropped.items()]

@@ -55,6 +55,8 @@ class Validation:
     late : mapping of ticker to date
         Where the first close that could contain the news came later.
     synthetic : bool
+    basis : tuple of str, length N
+        Of each exposure: reported, derived or band.
     """
 
     names: tuple[str, ...]
@@ -67,6 +69,18 @@ class Validation:
     daily: Any
     late: dict[str, str]
     synthetic: bool
+    basis: tuple[str, ...]
+
+    def by_basis(self):
+        """Return metrics of the flat variant by what stands behind each exposure."""
+        import pandas as pd
+
+        basis, rows = np.array(self.basis), []
+        for kind in sorted(set(self.basis)):
+            use = basis == kind
+            found = metrics(self.realised[use], self.predictors[0].values[use])
+            rows.append({"exposure": kind, "n": int(use.sum())} | found)
+        return pd.DataFrame(rows)
 
     def risers(self):
         """Return every name that rose, with what the structural models said."""
@@ -104,6 +118,10 @@ class Validation:
         frame = grouped.agg(["size", "median", "mean", "std"])
         frame["mean_absolute"] = self.daily["rho"].abs().groupby(self.daily.kind).mean()
         return frame
+
+    def labelled(self):
+        """Return every labelled or large day, its class and its rank correlation."""
+        return self.daily[self.daily["kind"] != "ordinary"].reset_index()
 
     def winners(self) -> dict[str, str]:
         """Best predictor by metric on the common names, and best that saw nothing."""
@@ -143,6 +161,23 @@ class Validation:
             )
             + "."
         )
+        slope, constant = np.polyfit(self.predictors[0].values, self.realised, 1)
+        out.append(
+            "For information, never applied: the line through the day is realised = "
+            f"{constant:+.3f} + {slope:.2f} flat; the day hit names whose stated AI "
+            "share is small as well."
+            if constant < 0 and slope > 0
+            else f"The line through the day has slope {slope:.2f}."
+        )
+        out.append(
+            "Flat variant by what stands behind the exposure: "
+            + "; ".join(
+                f"{r['exposure']} {r['n']} names, R2 {r['r2']:.2f}, MAE "
+                f"{r['mae'] * 100:.1f} points"
+                for r in self.by_basis().to_dict("records")
+            )
+            + "."
+        )
         out.append(
             f"Among {len(self.daily)} days the rank correlation of {EVENT} "
             f"({self.daily['rho'][EVENT]:.2f}) is above {self.percentile():.1%}; "
@@ -166,7 +201,9 @@ class Validation:
             "winners": self.winners(),
             "risers": self.risers().to_dict("records"),
             "by_role": self.by_role().reset_index().to_dict("records"),
+            "by_exposure_basis": self.by_basis().to_dict("records"),
             "days": self.days().reset_index().to_dict("records"),
+            "labelled_days": self.labelled().to_dict("records"),
             "percentile_of_event": self.percentile(),
             "words": self.words(),
         }
@@ -227,6 +264,7 @@ def validate(panel: Any) -> Validation:
             if t in set(names) and d > np.datetime64(EVENT, "D")
         },
         synthetic=panel.synthetic,
+        basis=tuple(exposures.set_index("ticker")["basis"].loc[list(names)]),
     )
 
 

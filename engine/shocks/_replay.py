@@ -183,7 +183,7 @@ class Replay(Value):
         if of.sum() >= 10:
             gap = np.sum(list(parts.values()), axis=0)[of] - logs.sum(axis=0)[of]
             error = np.maximum(error, np.sqrt(np.mean(gap**2)))
-            where = f"at least that on {of.sum()} assets with a return"
+            where = f"no less than on the {of.sum()} assets with a return"
         text = [
             f"factor fit: market beta {beta[0, i]:.2f}, AI-basket beta "
             f"{beta[1, i]:.2f}; error in logs {error[i]:.3f}, {where}"

@@ -50,7 +50,11 @@ def structural(universe: Any) -> list[Predictor]:
             moves(universe, "calibrated"),
             "multipliers made knowing the day",
         ),
-        Predictor("role midpoints, flat", moves(bare, "flat"), "nothing"),
+        Predictor(
+            "role midpoints, flat",
+            moves(bare, "flat"),
+            "nothing, but the role bands were written after the day",
+        ),
         Predictor(
             "role midpoints, calibrated",
             moves(bare, "calibrated"),

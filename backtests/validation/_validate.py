@@ -184,6 +184,12 @@ class Validation:
             f"median {self.daily['rho'].median():.2f}, standard deviation "
             f"{self.daily['rho'].std():.2f}."
         )
+        bands = self.basis.count("band")
+        out.append(
+            f"{len(self.basis) - bands} of {len(self.basis)} exposures rest on a "
+            f"figure in a document; {bands} are judgement bands, where nothing better "
+            "was found those of the role table, which was written after the day."
+        )
         out += [f"Best by {k}: {v}." for k, v in self.winners().items()]
         return out
 

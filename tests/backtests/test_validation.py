@@ -5,12 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from sklearn.metrics import mean_absolute_error, r2_score
 
 from backtests.validation import load_prices, validate, write_page
 from backtests.validation._predictors import baselines, fit_line, same_day
 from backtests.validation._validate import EVENT, metrics
+
+MOVE = st.integers(-400, 400).map(lambda k: k / 1000)
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +43,19 @@ def test_metrics_against_scipy_and_sklearn():
     up = np.mean(x[y > 0] > 0)
     down = np.mean(x[y < 0] < 0)
     assert found["balanced_hits"] == pytest.approx((up + down) / 2)
+
+
+@given(st.lists(st.tuples(MOVE, MOVE), min_size=5, max_size=30, unique=True))
+def test_metrics_ignore_order_and_rank_ignores_scale(pairs):
+    y, x = np.array(pairs).T
+    if np.ptp(y) < 1e-3 or np.ptp(x) < 1e-3 or not y.any():
+        return
+    one, two = metrics(y, x), metrics(y[::-1], x[::-1])
+    for name, value in one.items():
+        assert two[name] == pytest.approx(value, rel=1e-9, abs=1e-9)
+    assert metrics(y, 2 * x)["spearman"] == pytest.approx(one["spearman"])
+    assert metrics(y, y)["r2"] == 1.0
+    assert metrics(y, -x)["spearman"] == pytest.approx(-one["spearman"])
 
 
 def test_everything_falls_scores_a_half():

@@ -15,11 +15,11 @@ from backtests.cli.options import (
     Meter,
     Prices,
     Run,
-    Shock,
     Walk,
     names,
     settings,
 )
+from backtests.cli.shocks import shocks_app
 
 COMPARED = "sample,ewma,ledoit_wolf,ledoit_wolf_identity,oas,nonlinear_shrinkage,factor"
 
@@ -32,6 +32,7 @@ app = App(
 )
 
 app.command(data_app)
+app.command(shocks_app)
 
 
 @app.command
@@ -63,37 +64,6 @@ def demo(
 
     with Meter(quiet) as meter:
         run_demo(out, seed=seed, seeds=seeds, json=json, progress=meter)
-
-
-@app.command
-def shocks(
-    *,
-    shock: Shock | None = None,
-    source: Prices | None = None,
-    moves: Annotated[bool, Parameter(negative=())] = False,
-    window: int = 504,
-    json: Annotated[bool, Parameter(negative=())] = False,
-) -> None:
-    """List the presets, or the move of every asset under one of them.
-
-    Parameters
-    ----------
-    shock
-        Which shock.
-    source
-        Where prices come from.
-    moves
-        Show the move, band and basis of every asset of the prices.
-    window
-        Sessions used for the AI-basket betas.
-    json
-        Print JSON.
-    """
-    from backtests.cli import inspect
-
-    inspect.shocks(
-        shock or Shock(), source or Prices(), moves=moves, window=window, json=json
-    )
 
 
 @app.command
@@ -279,6 +249,7 @@ def stress(
     shock: ChosenShock | None = None,
     explain: str | None = None,
     ratios: Path | None = None,
+    replay: tuple[str, ...] = (),
 ) -> None:
     """Show what a book would lose under a shock, and which holdings cause it.
 
@@ -291,10 +262,13 @@ def stress(
     ratios
         Price-earnings ratios: ticker, and pe or both earnings and price; shown before
         and after.
+    replay
+        Also an episode of "ballast shocks library"; may repeat.
     """
     from backtests.cli import show, stressing
     from backtests.job import compared_shocks, prepare, realised_loss
     from engine._stress import stress as run_stress
+    from engine.shocks import replay as make_replay
 
     source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
     chosen = settings(run, shock)
@@ -302,7 +276,10 @@ def stress(
         holdings = run.book(book, source)
         panel = source.load(holdings)
         _, priced, scenarios = prepare(holdings, panel, chosen)
-        report = run_stress(priced, scenarios, compared_shocks(chosen), level=run.level)
+        replayed = [make_replay(name, panel=panel) for name in replay]
+        report = run_stress(
+            priced, scenarios, [*compared_shocks(chosen), *replayed], level=run.level
+        )
     more = stressing.More(
         stressing.explanations(report, names(explain) or ()),
         None if ratios is None else stressing.ratios(report, ratios),

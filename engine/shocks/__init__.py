@@ -8,8 +8,10 @@ from engine.shocks._conditional import (
     conditional_law,
 )
 from engine.shocks._kl_ball import KLWorstCase, kl_worst_probabilities
+from engine.shocks._library import Episode, Library, library
 from engine.shocks._parameters import Parameter, parameters
 from engine.shocks._pooling import EntropyPool, Pooled, entropy_pool
+from engine.shocks._replay import Replay, replay
 from engine.shocks._reverse import ReverseParameters, reverse, reverse_parameters
 from engine.shocks._stressed_models import (
     CorrelationStress,
@@ -36,11 +38,14 @@ __all__ = [
     "ConditionalShock",
     "CorrelationStress",
     "EntropyPool",
+    "Episode",
     "KLWorstCase",
+    "Library",
     "LiquidityStress",
     "Parameter",
     "PlausibleShock",
     "Pooled",
+    "Replay",
     "ReverseParameters",
     "Reweighting",
     "Shock",
@@ -52,6 +57,7 @@ __all__ = [
     "correlation_stress",
     "entropy_pool",
     "kl_worst_probabilities",
+    "library",
     "liquidity_stress",
     "mix",
     "moves_of",
@@ -60,6 +66,7 @@ __all__ = [
     "read_shock",
     "read_shocks",
     "register_kind",
+    "replay",
     "reverse",
     "reverse_parameters",
     "stress_vector",

@@ -405,3 +405,40 @@ def test_covariance_estimators_are_compared_and_used(ballast, tmp_path):
     }
     status, _, err = ballast("covariance", "--estimators", "oaks", model=False)
     assert status == 2 and "oaks" in err and "ledoit_wolf" in err
+
+
+def test_library_of_episodes(ballast):
+    status, out, _ = ballast("shocks", "library", model=False, source=False)
+    assert status == 0 and "deepseek-monday" in out and "placebo" in out
+    _, out, _ = ballast("shocks", "library", "--json", model=False, source=False)
+    assert {"name", "known_from", "citation"} <= set(document(out)[0])
+
+
+def test_replay_of_an_episode(ballast):
+    command = ["shocks", "replay", "deepseek-monday"]
+    status, out, err = ballast(*command, "--json", model=False)
+    assert status == 0, err
+    moves = {r["asset"]: r for r in document(out)["moves"]}
+    assert set(moves) == set(NAMES)
+    assert moves["NVDA"]["basis"].startswith("own history: 2025-01-24 to 2025-01-27")
+    status, out, err = ballast(
+        "shocks", "replay", "2025-01-27..2025-01-28", model=False
+    )
+    assert status == 0 and "2 local closes" in out
+    status, _, err = ballast("shocks", "replay", "deepseek-munday", model=False)
+    assert status == 2 and "deepseek-monday" in err
+
+
+def test_stress_with_a_replayed_episode(ballast):
+    status, out, err = ballast(
+        "stress", ballast.book, "--replay", "deepseek-monday", "--json"
+    )
+    assert status == 0, err
+    shocks = document(out)["shocks"]
+    assert [s["name"] for s in shocks][-1] == "replay:deepseek-monday"
+    assert len(shocks) == 4
+
+
+def test_validation_refuses_the_reference_market(ballast):
+    status, _, err = ballast("shocks", "validate", source=False, model=False)
+    assert status == 2 and "real prices" in err

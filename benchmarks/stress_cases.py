@@ -54,7 +54,7 @@ def _books(B: int, N: int, S: int, M: int, n_jobs: int = 1) -> dict[str, Thunk]:
         """Only the products: no mean, no tail."""
         for k in range(M):
             for start in range(0, B, 600):
-                (W[start : start + 600] * (1.0 + x[k])) @ R.T
+                np.matmul(W[start : start + 600] * (1.0 + x[k]), R.T)
 
     return {
         "ours": lambda: (

@@ -307,13 +307,7 @@ class _BookLoss:
 
 def _shock_at(shock: CheapModelShock, names: list[str], z: Vector) -> CheapModelShock:
     q = parameters_at(shock.parameters, dict(zip(names, z, strict=True)))
-    return CheapModelShock(
-        shock.preset,
-        variant=shock.variant,
-        lens=shock.lens,
-        name=shock.name,
-        **{k: float(v) for k, v in q.items()},
-    )
+    return shock.with_parameters(**{k: float(q[k]) for k in names})
 
 
 def _slope(lose: _BookLoss, z: Vector, step: float = 1e-5) -> Vector:

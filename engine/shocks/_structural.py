@@ -197,11 +197,22 @@ class CheapModelShock(Value):
         """The dlnH of the methods: log gap of compute demand at the parameters."""
         return float(demand_gap(self.parameters))
 
+    def with_parameters(self, **parameters: float) -> CheapModelShock:
+        """Return the same shock with some parameters changed, under the same name."""
+        values = self.parameters
+        for key, value in parameters.items():
+            if key not in values:
+                raise UsageError(
+                    "unknown shock parameter",
+                    received=repr(key),
+                    expected=", ".join(values),
+                )
+            values[key] = checked_parameter(key, value)
+        return self._with(_values=tuple(values.items()))
+
     def with_severity(self, severity: float) -> CheapModelShock:
         """Return the same shock at another severity, under the same name."""
-        values = self.parameters
-        values["severity"] = checked_parameter("severity", severity)
-        return self._with(_values=tuple(values.items()))
+        return self.with_parameters(severity=severity)
 
     def with_lens(self, lens: str) -> CheapModelShock:
         """Return the same shock through another lens, under the same name."""

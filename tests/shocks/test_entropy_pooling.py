@@ -23,7 +23,7 @@ from engine import (
 from engine.risk import expected_shortfall, value_at_risk
 from engine.scenarios import ScenarioSet
 from engine.shocks import Pooled, Views, entropy_pool
-from engine.shocks._entropy import EQUAL, LOWER, UPPER, tilt
+from engine.shocks._entropy import TOLERANCE, EQUAL, LOWER, UPPER, tilt
 
 NAMES = ("NVDA", "ANET", "MSFT", "SMH", "KO")
 
@@ -319,8 +319,10 @@ def test_posterior_is_the_nearest_feasible(seed, shift, kinds):
     assert found.feasible
     q = found.p
     gap = A @ q - b
-    assert (np.abs(gap[kind == EQUAL]) < 1e-9).all()
-    assert (gap[kind == LOWER] > -1e-9).all() and (gap[kind == UPPER] < 1e-9).all()
+    # What the solver promises, in prior standard deviations: rounding may end it here.
+    near = 100.0 * TOLERANCE * np.abs(A).max()
+    assert (np.abs(gap[kind == EQUAL]) < near).all()
+    assert (gap[kind == LOWER] > -near).all() and (gap[kind == UPPER] < near).all()
     assert q.sum() == pytest.approx(1.0) and (q >= 0).all()
     assert found.relative_entropy >= -1e-12
     assert (np.abs(found.multipliers * gap) < 1e-8).all()

@@ -142,8 +142,8 @@ def estimate(
         threshold that is not in the tail, stratified, control or importance sampling
         of a Student-t over several periods, or ES by Sobol points under a heavy tail.
     ModelError
-        A book without risk, a target beyond what it can lose, or too few scenarios in
-        the tail for an interval.
+        A book without risk, a target beyond what it can lose, too few scenarios in the
+        tail for an interval, or all of them in it.
     DataError
         Weights that do not match the model.
 
@@ -224,7 +224,7 @@ def estimate(
 
 
 def _check_tail(plan: Plan, values: np.ndarray) -> None:
-    """Refuse a sample without a tail, whose error would be stated as zero."""
+    """Refuse a sample on one side of the threshold: its stated error would be wrong."""
     beyond = int(np.count_nonzero(values))
     if beyond < 2:
         raise ModelError(
@@ -234,11 +234,15 @@ def _check_tail(plan: Plan, values: np.ndarray) -> None:
             fix="Draw more, use method='importance', or check that the book can lose "
             "so much.",
         )
-    if beyond == values.size and plan.method != "control" and plan.twist is None:
+    # Twisted draws that all lie beyond have missed what is nearest the threshold, most
+    # of the probability; a control has then no spread to regress on.
+    if beyond == values.size:
         raise ModelError(
             "every scenario is beyond the threshold",
             received=f"{plan.n} scenarios by method {plan.method!r}",
-            fix="Draw more, or raise the threshold.",
+            fix="Draw more, or raise the threshold."
+            if plan.twist is None
+            else "Draw more, or use a smaller target.",
         )
 
 

@@ -23,7 +23,7 @@ from engine import (
 from engine.risk import expected_shortfall, value_at_risk
 from engine.scenarios import ScenarioSet
 from engine.shocks import Pooled, Views, entropy_pool
-from engine.shocks._entropy import TOLERANCE, EQUAL, LOWER, UPPER, tilt
+from engine.shocks._entropy import EQUAL, LOWER, TOLERANCE, UPPER, tilt
 
 NAMES = ("NVDA", "ANET", "MSFT", "SMH", "KO")
 

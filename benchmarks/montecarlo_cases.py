@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.case import Case, Thunk, returns
+from benchmarks.models import model_of
 
 
 def _normals(n: int) -> dict[str, Thunk]:
@@ -29,26 +30,11 @@ def _normals(n: int) -> dict[str, Thunk]:
 def _monte_carlo(
     S: int, N: int, horizon: int, dof: float, n_jobs: int = 1
 ) -> dict[str, Thunk]:
-    from engine.data.universe import Universe
-    from engine.model import ReturnModel
     from engine.montecarlo import simulate
 
     X = returns(1000, N)
     C = np.cov(X.T)
-    assets = tuple(f"A{i}" for i in range(N))
-    model = ReturnModel(
-        assets=assets,
-        mean=np.zeros(N),
-        covariance=C,
-        tail_dof=dof,
-        return_kind="log",
-        periods_per_year=252.0,
-        cash_rate=0.0,
-        mean_kind="given",
-        universe=Universe(assets),
-        base_currency="USD",
-        as_of=np.datetime64("2025-01-24"),
-    )
+    model = model_of(C, dof=dof)
     L = np.linalg.cholesky(C)
     rng = np.random.default_rng(1)
 

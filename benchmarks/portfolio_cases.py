@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.case import Case, Peer, Thunk, installed, returns
+from benchmarks.models import model_of
 
 
 def _rebalance(T: int, N: int) -> dict[str, Thunk]:
@@ -65,8 +66,6 @@ def _minimum_variance(N: int) -> dict[str, Thunk]:
     from engine.constraints import Constraints
     from engine.costs import Costs
     from engine.data.portfolio import Portfolio
-    from engine.data.universe import Universe
-    from engine.model import ReturnModel
     from engine.montecarlo import simulate
     from engine.optimize._propose import propose
 
@@ -75,19 +74,7 @@ def _minimum_variance(N: int) -> dict[str, Thunk]:
     L = np.linalg.cholesky(C)
     assets = tuple(f"A{i}" for i in range(N))
     frame = pd.DataFrame(X, columns=list(assets))
-    model = ReturnModel(
-        assets=assets,
-        mean=np.zeros(N),
-        covariance=C,
-        tail_dof=np.inf,
-        return_kind="simple",
-        periods_per_year=252.0,
-        cash_rate=0.0,
-        mean_kind="given",
-        universe=Universe(assets),
-        base_currency="USD",
-        as_of=np.datetime64("2025-01-24"),
-    )
+    model = model_of(C, kind="simple")
     scenarios = simulate(model, 1000, horizon=1, seed=1)
     book = Portfolio.from_weights(dict.fromkeys(assets, 1.0 / N), 1e6, "USD")
     limits = Constraints(upper=upper, cash=(0.0, 0.0), minimum_trade=0.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.case import Case, Thunk, returns
+from benchmarks.models import model_of
 
 
 def _tail(N: int, p: float, error: float) -> dict[str, Thunk]:
@@ -16,24 +17,9 @@ def _tail(N: int, p: float, error: float) -> dict[str, Thunk]:
     from scipy import stats
 
     from engine import sampling
-    from engine.data.universe import Universe
-    from engine.model import ReturnModel
 
     C = np.cov(returns(1000, N).T)
-    assets = tuple(f"A{i}" for i in range(N))
-    model = ReturnModel(
-        assets=assets,
-        mean=np.zeros(N),
-        covariance=C,
-        tail_dof=np.inf,
-        return_kind="simple",
-        periods_per_year=252.0,
-        cash_rate=0.0,
-        mean_kind="given",
-        universe=Universe(assets),
-        base_currency="USD",
-        as_of=np.datetime64("2025-01-24"),
-    )
+    model = model_of(C, kind="simple")
     w = np.full(N, 1.0 / N)
     x = float(np.sqrt(w @ C @ w) * stats.norm.isf(p))
     functional = sampling.tail_probability(x)
@@ -66,23 +52,8 @@ def _quadratic_tail(N: int, loss: float, p: float, error: float) -> dict[str, Th
     ``-sum(x_i - x_i^2 / 20)``. It has no closed form; both candidates estimate it.
     """
     from engine import sampling
-    from engine.data.universe import Universe
-    from engine.model import ReturnModel
 
-    assets = tuple(f"F{i}" for i in range(N))
-    model = ReturnModel(
-        assets=assets,
-        mean=np.zeros(N),
-        covariance=np.eye(N),
-        tail_dof=5.0,
-        return_kind="simple",
-        periods_per_year=252.0,
-        cash_rate=0.0,
-        mean_kind="given",
-        universe=Universe(assets),
-        base_currency="USD",
-        as_of=np.datetime64("2025-01-24"),
-    )
+    model = model_of(np.eye(N), kind="simple", dof=5.0)
     book = sampling.DeltaGamma(np.ones(N), -0.1 * np.eye(N))
     functional = sampling.tail_probability(loss)
     plain = round((1 - p) / p / error**2)

@@ -5,37 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.case import Case, Thunk
-
-
-def _model(N: int, K: int, kind: str):
-    from engine.covariance import FactorCovariance
-    from engine.data.universe import Universe
-    from engine.model import ReturnModel
-
-    rng = np.random.default_rng(3)
-    covariance = FactorCovariance(
-        0.005 * rng.standard_normal((N, K)) + 0.004, np.eye(K), np.full(N, 1e-4)
-    )
-    assets = tuple(f"A{i}" for i in range(N))
-    return ReturnModel(
-        assets=assets,
-        mean=np.zeros(N),
-        covariance=covariance,
-        tail_dof=float("inf"),
-        return_kind=kind,
-        periods_per_year=252.0,
-        cash_rate=0.0,
-        mean_kind="given",
-        universe=Universe(assets),
-        base_currency="USD",
-        as_of=np.datetime64("2025-01-24"),
-    )
+from benchmarks.models import factor_model
 
 
 def _factor(S: int, N: int, K: int, horizon: int) -> dict[str, Thunk]:
     from engine.montecarlo import simulate
 
-    model = _model(N, K, "log")
+    model = factor_model(N, K, "log")
     B, L = model.covariance.loadings, np.linalg.cholesky(model.covariance.dense())
     rng = np.random.default_rng(1)
 
@@ -64,7 +40,7 @@ def _dense(S: int, N: int, K: int, horizon: int) -> dict[str, Thunk]:
 
     from engine.montecarlo import simulate
 
-    model = _model(N, K, "log")
+    model = factor_model(N, K, "log")
     model = replace(model, covariance=model.covariance.dense())
     L = np.linalg.cholesky(model.covariance)
     rng = np.random.default_rng(1)
@@ -87,7 +63,7 @@ def _dense(S: int, N: int, K: int, horizon: int) -> dict[str, Thunk]:
 def _matrix(S: int, N: int, K: int) -> dict[str, Thunk]:
     from engine.montecarlo import simulate
 
-    model = _model(N, K, "log")
+    model = factor_model(N, K, "log")
     B = model.covariance.loadings
     rng = np.random.default_rng(1)
 
@@ -110,7 +86,7 @@ def _book(S: int, horizon: int) -> dict[str, Thunk]:
     from engine.montecarlo import rebalanced_book
 
     N = 20
-    model = _model(N, 2, "simple")
+    model = factor_model(N, 2, "simple")
     w = np.append(np.full(N, 1.0 / N), 0.0)
     deviation = float(np.sqrt(w[:-1] @ (model.covariance @ w[:-1])))
     rng = np.random.default_rng(1)

@@ -5,37 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.case import Case, Thunk
-
-
-def _model(N: int, K: int):
-    from engine.covariance import FactorCovariance
-    from engine.data.universe import Universe
-    from engine.model import ReturnModel
-
-    rng = np.random.default_rng(3)
-    assets = tuple(f"A{i}" for i in range(N))
-    return ReturnModel(
-        assets=assets,
-        mean=np.zeros(N),
-        covariance=FactorCovariance(
-            0.005 * rng.standard_normal((N, K)) + 0.004, np.eye(K), np.full(N, 1e-4)
-        ),
-        tail_dof=float("inf"),
-        return_kind="log",
-        periods_per_year=252.0,
-        cash_rate=0.0,
-        mean_kind="given",
-        universe=Universe(assets),
-        base_currency="USD",
-        as_of=np.datetime64("2025-01-24"),
-    )
+from benchmarks.models import factor_model
 
 
 def _books(B: int, N: int, S: int, M: int, n_jobs: int = 1) -> dict[str, Thunk]:
     from engine import simulate, stress_books
     from engine.shocks import worst_case
 
-    model = _model(N, 5)
+    model = factor_model(N, 5)
     scenarios = simulate(model, S, horizon=1, seed=1)
     W = np.random.default_rng(1).dirichlet(np.ones(N + 1), B)
     shocks = [worst_case(model, W[0], radius=1.0 + i, name=f"s{i}") for i in range(M)]
@@ -68,7 +45,7 @@ def _books(B: int, N: int, S: int, M: int, n_jobs: int = 1) -> dict[str, Thunk]:
 def _worst(N: int, K: int) -> dict[str, Thunk]:
     from engine.shocks import worst_case
 
-    model = _model(N, K)
+    model = factor_model(N, K)
     w = np.append(np.full(N, 1.0 / N), 0.0)
     C, k = model.covariance.dense(), 4.0
 

@@ -11,7 +11,7 @@ import numpy as np
 from engine._base import Value, html_table
 from engine._typing import Vector
 from engine.data.portfolio import Portfolio
-from engine.errors import DataError, LookAheadError, UsageError
+from engine.errors import DataError, LookAheadError, ModelError, UsageError
 from engine.model import ReturnModel
 from engine.montecarlo import simulate
 from engine.risk import (
@@ -351,11 +351,11 @@ def stress(
 
 
 def _es_error(base: ScenarioSet, losses: Vector, level: float) -> float:
-    """Sampling error of ES; NaN where weights or too few tail losses preclude one."""
-    equal = np.ptp(base.p) <= 1e-12
-    if not equal or (1.0 - level) * losses.size < 20:
+    """Sampling error of ES; NaN where too few tail losses preclude one."""
+    try:
+        return expected_shortfall_error(losses, level=level, p=base.p)
+    except ModelError:
         return float("nan")
-    return expected_shortfall_error(losses, level=level)
 
 
 def stamps_of(scenarios: ScenarioSet) -> list[str]:

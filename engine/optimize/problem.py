@@ -360,4 +360,5 @@ def _least_left(setup: Setup) -> float:
 def _clean(w: Vector, setup: Setup) -> Vector:
     """Snap weights to the current weight and to zero within solver tolerance."""
     w = np.where(np.abs(w - setup.current) < 1e-8, setup.current, w)
-    return np.where(np.abs(w) < 1e-9, 0.0, w)
+    short = (w < 0.0) & (w > -1e-7) & (setup.lower >= 0.0)
+    return np.where(short | (np.abs(w) < 1e-9), 0.0, w)

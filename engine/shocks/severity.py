@@ -60,6 +60,7 @@ _ELASTICITIES = 0.6
 _EXPOSURE_COMMON = 0.5
 """Copula correlations, all judgement: a bold claim is believed less; the elasticities
 move together; errors of role midpoints are half common."""
+_EDGE = 1e-6
 DRAWS = 2048
 _SEED = 20250127
 
@@ -143,7 +144,7 @@ def _dials(centre: Mapping[str, float]) -> dict[str, np.ndarray]:
             continue
         elif name.endswith("rerating"):
             out[name] = value + _RERATING_WIDTH * abs(value) / _Z95 * row
-        elif 0.0 < value < 1.0:
+        elif _EDGE < value < 1.0 - _EDGE:  # at the edge: taken as certain
             shapes = value * _DIAL_SIZE, (1.0 - value) * _DIAL_SIZE
             out[name] = np.minimum(beta_law.ppf(norm.cdf(row), *shapes), 0.99)
     return out

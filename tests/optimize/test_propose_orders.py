@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from proposal_cases import (
     CAP,
@@ -345,6 +345,7 @@ def test_stress_caps_that_mean_nothing():
 
 
 @settings(max_examples=25)
+@example(seed=3, tightness=0.625, bps=1.0, n=3, whole=False, quantile=0.5)
 @given(
     seed=st.integers(0, 10_000),
     tightness=st.floats(0.3, 1.2),

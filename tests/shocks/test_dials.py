@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine import CheapModelShock, UsageError
@@ -310,6 +310,7 @@ def test_a_better_price_of_older_processors_is_no_loss(a, b):
 
 
 @PROPERTY
+@example(a=0.0, b=5e-324)
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_keeping_more_of_the_savings_is_no_loss(a, b):
     low, high = sorted((a, b))

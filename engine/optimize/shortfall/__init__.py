@@ -1,0 +1,1 @@
+"""Expected-shortfall optimisation: one problem, three ways to solve it."""

@@ -32,8 +32,9 @@ from engine.shocks import PERSISTENT_PRESETS, PRESETS, CheapModelShock
 from engine.shocks._structural import EVENT_DATE
 from strategies.equal import EqualWeight
 from strategies.estimation import eligible, members_only
+from strategies.foils import HoldWithCash
 from strategies.hold import Hold
-from strategies.shock_aware import HoldWithCash, ShockAware, book_at
+from strategies.shock_aware import ShockAware, book_at
 
 Progress = Callable[[int, int, str], Any]
 

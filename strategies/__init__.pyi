@@ -1,7 +1,12 @@
+from .bands import DriftBand as DriftBand
+from .bands import NoTradeRegion as NoTradeRegion
+from .bands import StressTriggered as StressTriggered
 from .base import Strategy as Strategy
 from .equal import EqualWeight as EqualWeight
+from .foils import HoldWithCash as HoldWithCash
+from .foils import HoldWithShort as HoldWithShort
+from .foils import HoldWithSwap as HoldWithSwap
 from .hold import Hold as Hold
 from .min_variance import MinimumVariance as MinimumVariance
 from .schedules import is_decision as is_decision
-from .shock_aware import HoldWithCash as HoldWithCash
 from .shock_aware import ShockAware as ShockAware

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
 
 from engine.constraints import Constraints, GroupLimit, StressCap
 from engine.costs import Costs
-from engine.data.portfolio import Portfolio, cash_label
+from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
 from engine.data.view import MarketView
 from engine.errors import DataError
 from engine.model import ReturnModel
 from engine.optimize._propose import propose
-from engine.optimize.problem import stress_measure
 from engine.proposal import Proposal
 from engine.shocks import CheapModelShock
 from strategies.estimation import (
@@ -51,6 +47,15 @@ def cash_of(book: Mapping[str, float]) -> float:
     return max(0.0, rest)
 
 
+def turnover_budget(portfolio: Portfolio, turnover: float | None) -> float | None:
+    """Return the budget, or None for a book that is not invested yet."""
+    invested = any(
+        money and not label.startswith(CASH_PREFIX)
+        for label, money in zip(portfolio.assets, portfolio.money, strict=True)
+    )
+    return turnover if invested else None
+
+
 @dataclass(frozen=True)
 class ShockAware:
     """Least cost and active risk against a book, subject to a stress-loss cap.
@@ -75,6 +80,8 @@ class ShockAware:
     groups : tuple of GroupLimit
     es_cap : float, optional
         Cap on the 95% expected shortfall over 21 sessions; needs ``n_scenarios``.
+    turnover : float, optional
+        Budget a decision; the first purchase from cash is free of it.
     n_scenarios, seed : int
         For the expected shortfall.
     covariance : str, default "ledoit_wolf"
@@ -91,6 +98,7 @@ class ShockAware:
     upper: float | Mapping[str, float] = 0.10
     groups: tuple[GroupLimit, ...] = ()
     es_cap: float | None = None
+    turnover: float | None = None
     window: int = 504
     covariance: str = "ledoit_wolf"
     n_scenarios: int = 5000
@@ -136,72 +144,9 @@ class ShockAware:
                 stress_caps=(StressCap(self.shock, self.limit),),
                 groups=self.groups,
                 es_cap=self.es_cap,
+                turnover=turnover_budget(portfolio, self.turnover),
             ),
             self.costs,
             benchmark=followed,
             market=view,
-        )
-
-
-@dataclass(frozen=True)
-class HoldWithCash:
-    """The foil: the same book scaled down into cash until its shock loss is the same.
-
-    Parameters
-    ----------
-    book, limit, shock, window, covariance, funds
-        As for `ShockAware`; the loss is measured by the same function.
-    """
-
-    book: Mapping[str, float]
-    limit: float = 0.08
-    shock: CheapModelShock = field(default_factory=CheapModelShock)
-    tickers: tuple[str, ...] | None = None
-    window: int = 504
-    covariance: str = "ledoit_wolf"
-    funds: str = "estimated"
-    name: str = "hold + cash"
-
-    def estimate(self, view: MarketView) -> ReturnModel:
-        """Fit on the same assets, so that betas and roles are the same."""
-        view.roles()
-        return estimate_model(
-            view,
-            self.tickers,
-            window=self.window,
-            covariance=self.covariance,
-            funds=self.funds,
-        )
-
-    def propose(
-        self,
-        view: MarketView,
-        portfolio: Portfolio,
-        estimate: ReturnModel | None = None,
-    ) -> Proposal:
-        """Keep the held proportions; move between them and cash to meet the limit."""
-        model = self.estimate(view) if estimate is None else estimate
-        scenarios = scenarios_for(model, portfolio)
-        held: dict[str, Any] = {
-            a: m
-            for a, m in zip(portfolio.assets, portfolio.money, strict=True)
-            if m > 0
-        }
-        start = held or book_at(self.book, members_only(view, model.assets))
-        total = sum(start.values())
-        if not total > 0:
-            raise DataError("none of the book's assets can be held yet", date=view.date)
-        risky = {a: m / total for a, m in start.items()}
-        cap = StressCap(self.shock, self.limit)
-        measure = stress_measure(cap, scenarios, cap.moves(scenarios))
-        loss = measure.value(scenarios.align(risky))
-        most = 1.0 - cash_of(self.book)
-        share = min(most, max(0.0, self.limit / loss)) if loss > 0 else most
-        target = {a: share * w for a, w in risky.items()}
-        cash = cash_label(portfolio.base_currency)
-        target[cash] = 1.0 - float(np.sum(list(target.values())))
-        return Proposal.from_weights(
-            portfolio,
-            target,
-            notes=(f"shock loss {loss:.2%} of the risky part, {share:.1%} held",),
         )

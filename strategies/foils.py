@@ -1,0 +1,259 @@
+"""What any de-risking must beat: the same shock loss, reached the simple way.
+
+Each foil keeps the proportions of the book and moves one number, how much of it is
+swapped, sold to cash or hedged, until the loss under the shock is within the limit, by
+the same measure and the same turnover budget as `strategies.ShockAware`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from engine.constraints import StressCap
+from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
+from engine.data.view import MarketView
+from engine.errors import DataError, UsageError
+from engine.model import ReturnModel
+from engine.optimize.problem import stress_measure
+from engine.proposal import Proposal
+from engine.shocks import CheapModelShock
+from strategies.estimation import estimate_model, members_only, scenarios_for
+from strategies.shock_aware import book_at, cash_of, turnover_budget
+
+_HALVINGS = 50
+Weights = dict[str, float]
+
+
+@dataclass(frozen=True)
+class _Foil:
+    """What the foils share: the book, the limit, and how the loss is measured."""
+
+    book: Mapping[str, float]
+    limit: float = 0.08
+    shock: CheapModelShock = field(default_factory=CheapModelShock)
+    tickers: tuple[str, ...] | None = None
+    window: int = 504
+    covariance: str = "ledoit_wolf"
+    funds: str = "estimated"
+    turnover: float | None = None
+
+    def estimate(self, view: MarketView) -> ReturnModel:
+        """Fit on the same assets as the rule, so that betas and roles are the same."""
+        view.roles()
+        return estimate_model(
+            view,
+            self.tickers,
+            window=self.window,
+            covariance=self.covariance,
+            funds=self.funds,
+        )
+
+    def _held(self, view: MarketView, portfolio: Portfolio, beside: str) -> Weights:
+        """Proportions of the book as it is held, the foil's own instrument apart."""
+        tickers = members_only(view, view.tickers)
+        held = {
+            a: float(m)
+            for a, m in zip(portfolio.assets, portfolio.money, strict=True)
+            if m > 0 and not a.startswith(CASH_PREFIX) and a != beside
+        }
+        start = held or book_at(
+            {k: v for k, v in self.book.items() if k != beside}, tickers
+        )
+        total = sum(start.values())
+        if not total > 0:
+            raise DataError("none of the book's assets can be held yet", date=view.date)
+        return {a: m / total for a, m in start.items()}
+
+    def _size(
+        self,
+        portfolio: Portfolio,
+        model: ReturnModel,
+        target: Callable[[float], Weights],
+        most: float,
+        what: str,
+    ) -> Proposal:
+        """Least amount whose target is within the limit, then the turnover budget."""
+        scenarios = scenarios_for(model, portfolio)
+        cap = StressCap(self.shock, self.limit)
+        measure = stress_measure(cap, scenarios, cap.moves(scenarios))
+
+        cash = cash_label(portfolio.base_currency)
+
+        def whole(amount: float) -> Weights:
+            weights = target(amount)
+            return {**weights, cash: 1.0 - float(np.sum(list(weights.values())))}
+
+        def loss(amount: float) -> float:
+            weights = {k: v for k, v in whole(amount).items() if v}
+            return measure.value(scenarios.align(weights))
+
+        amount, reached = _smallest(loss, self.limit, most)
+        wanted = whole(amount)
+        notes = [f"{what} {amount:.1%}, shock loss {loss(amount):.2%}"]
+        if not reached:
+            notes.append(f"the limit of {self.limit:.2%} is out of reach of this foil")
+        budget = turnover_budget(portfolio, self.turnover)
+        if budget is not None:
+            now = dict(zip(portfolio.labels, portfolio.weights.tolist(), strict=True))
+            keys = list(dict.fromkeys([*now, *wanted]))
+            move = {k: wanted.get(k, 0.0) - now.get(k, 0.0) for k in keys}
+            asked = 0.5 * sum(abs(z) for z in move.values())
+            if asked > budget:
+                part = budget / asked
+                wanted = {k: now.get(k, 0.0) + part * move[k] for k in keys}
+                notes.append(f"{part:.0%} of the way: the turnover budget")
+        return Proposal.from_weights(portfolio, wanted, notes=tuple(notes))
+
+
+def _smallest(
+    loss: Callable[[float], float], limit: float, most: float
+) -> tuple[float, bool]:
+    """Smallest amount in [0, most] with a loss within the limit, by bisection.
+
+    Where not even the whole amount reaches it, the amount that loses least.
+    """
+    if loss(0.0) <= limit:
+        return 0.0, True
+    if loss(most) > limit:
+        grid = np.linspace(0.0, most, 21)
+        return float(grid[int(np.argmin([loss(float(a)) for a in grid]))]), False
+    low, high = 0.0, most
+    for _ in range(_HALVINGS):
+        middle = 0.5 * (low + high)
+        if loss(middle) <= limit:
+            high = middle
+        else:
+            low = middle
+    return high, True
+
+
+@dataclass(frozen=True)
+class HoldWithCash(_Foil):
+    """The same book scaled down into cash until its shock loss is the same.
+
+    Parameters
+    ----------
+    book, limit, shock, tickers, window, covariance, funds, turnover
+        As for `ShockAware`; the loss is measured by the same function.
+    """
+
+    name: str = "hold + cash"
+
+    def propose(
+        self,
+        view: MarketView,
+        portfolio: Portfolio,
+        estimate: ReturnModel | None = None,
+    ) -> Proposal:
+        """Keep the held proportions; move between them and cash to meet the limit."""
+        model = self.estimate(view) if estimate is None else estimate
+        risky = self._held(view, portfolio, "")
+        most = 1.0 - cash_of(self.book)
+
+        def target(sold: float) -> Weights:
+            return {a: (most - sold) * w for a, w in risky.items()}
+
+        return self._size(portfolio, model, target, most, "sold to cash")
+
+
+@dataclass(frozen=True)
+class HoldWithSwap(_Foil):
+    """Part of the book swapped into one fund, such as RSP or EFA.
+
+    Parameters
+    ----------
+    book, limit, shock, tickers, window, covariance, funds, turnover
+        As for `ShockAware`.
+    into : str
+        Ticker of the fund; it may lose too, so the limit can be out of reach, which
+        the proposal's notes then say.
+    """
+
+    into: str = "RSP"
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", f"hold + {self.into}")
+
+    def propose(
+        self,
+        view: MarketView,
+        portfolio: Portfolio,
+        estimate: ReturnModel | None = None,
+    ) -> Proposal:
+        """Swap the least share of the book that meets the limit."""
+        model = self.estimate(view) if estimate is None else estimate
+        _known(self.into, model, view)
+        risky = self._held(view, portfolio, self.into)
+        most = 1.0 - cash_of(self.book)
+
+        def target(swapped: float) -> Weights:
+            weights = {a: (most - swapped) * w for a, w in risky.items()}
+            weights[self.into] = weights.get(self.into, 0.0) + swapped
+            return weights
+
+        return self._size(portfolio, model, target, most, f"swapped into {self.into}")
+
+
+@dataclass(frozen=True)
+class HoldWithShort(_Foil):
+    """The book kept whole, and a fund of the theme sold short against it.
+
+    Parameters
+    ----------
+    book, limit, shock, tickers, window, covariance, funds, turnover
+        As for `ShockAware`.
+    short : str, default "SMH"
+        Ticker of the fund; borrowing it costs what `engine.costs.Costs` says.
+    most : float, default 1
+        Largest short position, as a share of net asset value.
+
+    Notes
+    -----
+    The worst lens of a shock is taken asset by asset, so a short position is credited
+    with the worst fall of what it sells: the foil is measured kindly.
+    """
+
+    short: str = "SMH"
+    most: float = 1.0
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.most) and self.most > 0):
+            raise UsageError("most must be positive", received=self.most)
+        if not self.name:
+            object.__setattr__(self, "name", f"hold + short {self.short}")
+
+    def propose(
+        self,
+        view: MarketView,
+        portfolio: Portfolio,
+        estimate: ReturnModel | None = None,
+    ) -> Proposal:
+        """Sell short the least that meets the limit; the proceeds stay in cash."""
+        model = self.estimate(view) if estimate is None else estimate
+        _known(self.short, model, view)
+        risky = self._held(view, portfolio, self.short)
+        held = 1.0 - cash_of(self.book)
+
+        def target(sold: float) -> Weights:
+            weights = {a: held * w for a, w in risky.items()}
+            weights[self.short] = weights.get(self.short, 0.0) - sold
+            return weights
+
+        return self._size(portfolio, model, target, self.most, f"short {self.short}")
+
+
+def _known(ticker: str, model: ReturnModel, view: MarketView) -> Any:
+    if ticker not in model.assets:
+        raise DataError(
+            "the foil's fund has no full estimation window",
+            asset=ticker,
+            date=view.date,
+            fix="Add it to the prices and to tickers, start later, or shorten window.",
+        )

@@ -2,6 +2,7 @@ from .bands import DriftBand as DriftBand
 from .bands import NoTradeRegion as NoTradeRegion
 from .bands import StressTriggered as StressTriggered
 from .base import Strategy as Strategy
+from .books import LargestByDollarVolume as LargestByDollarVolume
 from .equal import EqualWeight as EqualWeight
 from .foils import HoldWithCash as HoldWithCash
 from .foils import HoldWithShort as HoldWithShort

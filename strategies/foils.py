@@ -7,7 +7,7 @@ the same measure and the same turnover budget as `strategies.ShockAware`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ from engine.model import ReturnModel
 from engine.optimize.problem import stress_measure
 from engine.proposal import Proposal
 from engine.shocks import CheapModelShock
+from strategies.books import Book, DatedBook, weights_at
 from strategies.estimation import estimate_model, members_only, scenarios_for
 from strategies.shock_aware import book_at, cash_of, turnover_budget
 
@@ -32,7 +33,7 @@ Weights = dict[str, float]
 class _Foil:
     """What the foils share: the book, the limit, and how the loss is measured."""
 
-    book: Mapping[str, float]
+    book: Book
     limit: float = 0.08
     shock: CheapModelShock = field(default_factory=CheapModelShock)
     tickers: tuple[str, ...] | None = None
@@ -53,16 +54,19 @@ class _Foil:
         )
 
     def _held(self, view: MarketView, portfolio: Portfolio, beside: str) -> Weights:
-        """Proportions of the book as it is held, the foil's own instrument apart."""
+        """Proportions of the book as held, or as a dated rule names it."""
         tickers = members_only(view, view.tickers)
-        held = {
-            a: float(m)
-            for a, m in zip(portfolio.assets, portfolio.money, strict=True)
-            if m > 0 and not a.startswith(CASH_PREFIX) and a != beside
-        }
-        start = held or book_at(
-            {k: v for k, v in self.book.items() if k != beside}, tickers
+        book = weights_at(self.book, view)
+        held = (
+            {}
+            if isinstance(self.book, DatedBook)
+            else {
+                a: float(m)
+                for a, m in zip(portfolio.assets, portfolio.money, strict=True)
+                if m > 0 and not a.startswith(CASH_PREFIX) and a != beside
+            }
         )
+        start = held or book_at({k: v for k, v in book.items() if k != beside}, tickers)
         total = sum(start.values())
         if not total > 0:
             raise DataError("none of the book's assets can be held yet", date=view.date)
@@ -152,7 +156,7 @@ class HoldWithCash(_Foil):
         """Keep the held proportions; move between them and cash to meet the limit."""
         model = self.estimate(view) if estimate is None else estimate
         risky = self._held(view, portfolio, "")
-        most = 1.0 - cash_of(self.book)
+        most = 1.0 - cash_of(weights_at(self.book, view))
 
         def target(sold: float) -> Weights:
             return {a: (most - sold) * w for a, w in risky.items()}
@@ -190,7 +194,7 @@ class HoldWithSwap(_Foil):
         model = self.estimate(view) if estimate is None else estimate
         _known(self.into, model, view)
         risky = self._held(view, portfolio, self.into)
-        most = 1.0 - cash_of(self.book)
+        most = 1.0 - cash_of(weights_at(self.book, view))
 
         def target(swapped: float) -> Weights:
             weights = {a: (most - swapped) * w for a, w in risky.items()}
@@ -239,7 +243,7 @@ class HoldWithShort(_Foil):
         model = self.estimate(view) if estimate is None else estimate
         _known(self.short, model, view)
         risky = self._held(view, portfolio, self.short)
-        held = 1.0 - cash_of(self.book)
+        held = 1.0 - cash_of(weights_at(self.book, view))
 
         def target(sold: float) -> Weights:
             weights = {a: held * w for a, w in risky.items()}

@@ -14,6 +14,7 @@ from engine.model import ReturnModel
 from engine.optimize._propose import propose
 from engine.proposal import Proposal
 from engine.shocks import CheapModelShock
+from strategies.books import Book, weights_at
 from strategies.estimation import (
     estimate_model,
     member_bounds,
@@ -65,9 +66,9 @@ class ShockAware:
 
     Parameters
     ----------
-    book : mapping
+    book : mapping or DatedBook
         Weights of the concentrated book that is followed, the benchmark; what they
-        leave below one is cash.
+        leave below one is cash. A rule names them anew at every date.
     limit : float, default 0.08
         Cap on the 90th percentile of the loss under the shock, worst lens, gains not
         counted (`engine.constraints.StressCap`).
@@ -91,7 +92,7 @@ class ShockAware:
         every date.
     """
 
-    book: Mapping[str, float]
+    book: Book
     limit: float = 0.08
     shock: CheapModelShock = field(default_factory=CheapModelShock)
     tickers: tuple[str, ...] | None = None
@@ -132,8 +133,9 @@ class ShockAware:
         if isinstance(upper, Mapping):
             known = {"default", *model.assets}
             upper = {k: v for k, v in upper.items() if k in known}
-        cash = cash_of(self.book)
-        followed = book_at(self.book, members_only(view, model.assets))
+        book = weights_at(self.book, view)
+        cash = cash_of(book)
+        followed = book_at(book, members_only(view, model.assets))
         followed[cash_label(portfolio.base_currency)] = 1.0 - sum(followed.values())
         return propose(
             portfolio,

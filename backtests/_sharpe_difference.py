@@ -217,6 +217,8 @@ def _block(x: Matrix, block: int | None) -> int:
 
         V, gradient = _influence(x)
         length = float(optimal_block_length(V @ gradient)["circular"].iloc[0])
+        if not math.isfinite(length):  # no dependence to estimate a length from
+            return 1
         return int(min(max(1, math.ceil(length)), T // 10 or 1))
     if isinstance(block, bool) or not 1 <= block <= T // 2:
         raise UsageError(

@@ -1,0 +1,67 @@
+"""Should the concentrated US-AI investor have reallocated?
+
+    python -m backtests.studies.reallocation --data DATA --out OUT
+
+DATA holds prices_us_listed.parquet, metadata.csv, volume_us_sp500.parquet and
+rates_vol_factors.csv.gz. Finished walks under OUT/runs are not walked again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from backtests.studies import _reallocation as study
+from backtests.studies._reallocation_text import page
+
+
+def main() -> None:
+    """Run the study and write its tables and page."""
+    parser = argparse.ArgumentParser(description="the reallocation study")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--limit", type=float, default=study.Plan.limit)
+    parser.add_argument("--start", default=study.Plan.start)
+    parser.add_argument("--end", default=study.Plan.end)
+    given = parser.parse_args()
+    plan = study.Plan(limit=given.limit, start=given.start, end=given.end)
+    panel = study.load_market(given.data, plan)
+    runs, tables = given.out / "runs", given.out / "tables"
+    tables.mkdir(parents=True, exist_ok=True)
+
+    def say(message: str) -> None:
+        print(message, file=sys.stderr, flush=True)
+
+    found = {}
+    for name, (_, tickers) in study.books_of(panel).items():
+        results, failed = study.run_book(name, panel, plan, folder=runs, progress=say)
+        losses = study.shock_losses(results, panel, plan, tickers)
+        hold = results["hold"]
+        rows = np.searchsorted(panel.dates, hold.dates)
+        basket = panel.prices[rows][:, [panel.index("SMH"), panel.index("SPY")]]
+        excess = np.diff(np.log(basket), axis=0) @ np.array([1.0, -1.0])
+        found[name] = {
+            "main": study.main_table(results, losses),
+            "windows": study.windows_table(results),
+            "break_even": pd.Series(
+                study.break_even(results["shock-aware"], hold, excess, losses)
+            ),
+            "shock_losses": losses,
+            "failed": failed,
+        }
+        for kind in ("main", "windows", "break_even", "shock_losses"):
+            slug = name.replace(" ", "-")
+            found[name][kind].to_csv(tables / f"{slug}-{kind}.csv")
+    say("sensitivity")
+    changed = study.sensitivity("SMH", panel, plan, runs)
+    changed.to_csv(tables / "sensitivity.csv")
+    (given.out / "study.md").write_text(page(found, changed, plan), encoding="utf-8")
+    print(given.out / "study.md")
+
+
+if __name__ == "__main__":
+    main()

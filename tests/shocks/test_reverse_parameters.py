@@ -140,5 +140,5 @@ def test_a_share_moved_to_its_edge_is_certain_and_the_book_loses_all_the_same():
     edge = CheapModelShock(credibility=1.0)
     lose = _BookLoss(edge, MODEL, W, ["credibility"])
     assert parameters_at(edge.parameters, {"credibility": 1.5})["credibility"] == 1.0
-    assert lose(np.ones(1)) == pytest.approx(lose(np.zeros(1))) > 0.0
+    assert lose(np.ones(1)) == lose(np.zeros(1)) > 0.0
     assert lose.slope(np.ones(1)) == 0.0

@@ -69,8 +69,9 @@ class CheapModelShock(Value):
         next session or of 21 sessions, or its falls deepened by ``persistence``
         (`engine.shocks.rebound`). `path` shows all four.
     ai_capex : mapping of ticker to float, optional
-        AI capital spending a year over market value, for the capex relief of payers;
-        a payer without an entry has none, and its basis says so.
+        AI capital spending a year over market value, for the capex relief of payers,
+        in place of the universe's column ``ai_capex``; a payer of which neither knows
+        has none, and its basis says so.
     name : str, optional
         Label of the scenario leg; default ``cheap-model:<preset>``, with the horizon
         where it is not the preset's own.

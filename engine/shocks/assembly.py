@@ -49,7 +49,8 @@ class Setting:
     funds : FundTable
     lens : str
     capex : (N,) float64
-        AI capital spending a year over market value; NaN where not known.
+        AI capital spending a year over market value: the shock's own entry, else the
+        universe's; NaN where not known.
     known, zero, seen : (N,) bool
         A row in the table; no earnings to lose; looked through.
     beta, beta_market : (N,) float64 or None
@@ -120,7 +121,12 @@ def setting_of(
         table=table,
         funds=funds,
         lens=lens,
-        capex=np.array([ai_capex.get(t, np.nan) for t in universe.tickers]),
+        capex=np.array(
+            [
+                ai_capex.get(t, own)
+                for t, own in zip(universe.tickers, universe.ai_capex, strict=True)
+            ]
+        ),
         known=np.array([r in table for r in universe.role], dtype=bool),
         zero=zero,
         seen=~zero & np.array([t in held for t in universe.tickers], dtype=bool),

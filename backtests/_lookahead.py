@@ -289,6 +289,7 @@ def _corrupted(
             for r, hide in zip(universe.role, late, strict=True)
         )
         labels["ai_share"] = np.where(late[:, None], np.nan, universe.ai_share)
+        labels["ai_capex"] = np.where(late, np.nan, universe.ai_capex)
     # Another future has none of this one's actions and changes of membership.
     if panel.actions is not None:
         changes["actions"] = panel.actions.dated_until(today)

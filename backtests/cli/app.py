@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +44,7 @@ def demo(
     seeds: int = 8,
     json: Annotated[bool, Parameter(negative=())] = False,
     quiet: Annotated[bool, Parameter(negative=())] = False,
+    validation: Path | None = None,
 ) -> None:
     """Run the whole job on the embedded reference market (synthetic prices).
 
@@ -59,11 +61,21 @@ def demo(
         Print JSON for machines instead of tables.
     quiet
         No progress on the error stream.
+    validation
+        Show how the model did on 27 January 2025, on real prices: validation.json of
+        "ballast shocks validate --out", or its folder.
     """
     from backtests.cli.demo import run_demo
 
     with Meter(quiet) as meter:
-        run_demo(out, seed=seed, seeds=seeds, json=json, progress=meter)
+        run_demo(
+            out,
+            seed=seed,
+            seeds=seeds,
+            json=json,
+            progress=meter,
+            validation=validation,
+        )
 
 
 @app.command
@@ -448,6 +460,7 @@ def report(
     limits: Limits | None = None,
     walk: Walk | None = None,
     title: str = "Cheap-model shock: stress, proposal, backtest",
+    validation: Path | None = None,
 ) -> None:
     """Stress, propose, backtest, and write one HTML file.
 
@@ -457,11 +470,15 @@ def report(
         Portfolio file: ticker and one of shares, value, weight.
     title
         Heading of the report.
+    validation
+        Show how the model did on 27 January 2025: validation.json of "ballast shocks
+        validate --out", or its folder.
     """
     from backtests.cli import show
     from backtests.job import run_job
-    from backtests.report import write_report
+    from backtests.report import read_validation, write_report
 
+    checked = None if validation is None else read_validation(validation)
     source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
     chosen = settings(run, shock, limits, walk or Walk())
     target = run.out or Path("out")
@@ -471,7 +488,7 @@ def report(
         holdings = run.book(book, source)
         panel = source.load(holdings)
         result = run_job(holdings, panel, chosen, title=title, progress=meter)
-        written = write_report(target, result.report)
+        written = write_report(target, replace(result.report, validation=checked))
     if run.json:
         show.emit_json(show.job_dict(result, written))
         return

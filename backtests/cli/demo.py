@@ -9,7 +9,7 @@ from typing import Any
 
 from backtests.cli import show
 from backtests.job import Settings, run_job, weights_of
-from backtests.report import write_report
+from backtests.report import read_validation, write_report
 from backtests.seeds import seed_study
 from engine.data.load import load_panel
 from engine.data.portfolio import Portfolio
@@ -33,9 +33,16 @@ def demo_book(value: float = 1_000_000.0) -> Portfolio:
 
 
 def run_demo(
-    out: Path, *, seed: int, seeds: int, json: bool = False, progress: Any = None
+    out: Path,
+    *,
+    seed: int,
+    seeds: int,
+    json: bool = False,
+    progress: Any = None,
+    validation: Path | None = None,
 ) -> None:
     """Stress, propose, backtest, repeat on other draws, and write the report."""
+    checked = None if validation is None else read_validation(validation)
     panel = load_panel("reference")
     settings = Settings(
         as_of=AS_OF,
@@ -51,7 +58,7 @@ def run_demo(
         title="Demonstration: a US-AI book on the synthetic reference market",
         progress=progress,
     )
-    inputs = job.report
+    inputs = replace(job.report, validation=checked)
     if seeds:
         study = seed_study(
             weights_of(job.portfolio),

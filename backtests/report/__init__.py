@@ -2,5 +2,12 @@
 
 from backtests.report._inputs import Realised, ReportInputs
 from backtests.report._render import write_report
+from backtests.report._validation import ValidationSummary, read_validation
 
-__all__ = ["Realised", "ReportInputs", "write_report"]
+__all__ = [
+    "Realised",
+    "ReportInputs",
+    "ValidationSummary",
+    "read_validation",
+    "write_report",
+]

@@ -68,6 +68,9 @@ class ReportInputs:
     history : ((T,) datetime64[D], (T,) float64), optional
         Past sessions and the one-session loss that the current weights would have
         had in each; gives every shock its rank among them.
+    validation : Validation, mapping or path, optional
+        How the model did on the day itself (`backtests.validation`), on prices of its
+        own: as a result, its dictionary, or the JSON of `ballast shocks validate`.
     stamps : tuple of str
         Added to those that stress, proposal and backtests bring.
     provenance : mapping
@@ -84,6 +87,7 @@ class ReportInputs:
     history: tuple[np.ndarray, np.ndarray] | None = None
     stamps: tuple[str, ...] = ()
     provenance: Mapping[str, object] = field(default_factory=dict)
+    validation: Any = None
 
     def __post_init__(self) -> None:
         if self.stress_after is not None:

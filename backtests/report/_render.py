@@ -13,8 +13,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 from matplotlib import rc_context
 
-from backtests.report import _figures, _runs, _tables
+from backtests.report import _figures, _runs, _tables, _validation
 from backtests.report._inputs import (
+    EVENT_DATE,
     ReportInputs,
     Run,
     day,
@@ -64,6 +65,8 @@ def write_report(path: str | os.PathLike, inputs: ReportInputs) -> Path:
     path = Path(path)
     runs = [read_run(r) for r in inputs.backtests]
     columns = _runs.seed_columns(inputs.seeds)
+    checked = inputs.validation
+    checked = None if checked is None else _validation.read_validation(checked)
     pictures, agreement = draw_all(inputs, runs, columns)
     tables = {
         t.key: t
@@ -74,10 +77,15 @@ def write_report(path: str | os.PathLike, inputs: ReportInputs) -> Path:
             _tables.trades(inputs),
             _tables.runs_table(inputs, runs),
             _tables.seeds_table(inputs, columns),
+            None if checked is None else _validation.common_scores(checked),
+            None if checked is None else _validation.roles_table(checked),
             _tables.provenance(inputs, runs),
         )
         if t is not None
     }
+    if checked is not None:
+        with rc_context(RC):
+            pictures["validation"] = _validation.picture(checked)
     page = (
         _environment()
         .get_template("template.html")
@@ -90,6 +98,9 @@ def write_report(path: str | os.PathLike, inputs: ReportInputs) -> Path:
             pictures={k: p._replace(svg=Markup(p.svg)) for k, p in pictures.items()},
             proposal=inputs.proposal,
             notes=notes(inputs),
+            validation=checked,
+            verdict=[] if checked is None else _validation.verdict(checked),
+            event=day(EVENT_DATE if checked is None else np.datetime64(checked.event)),
         )
     )
     folder = path.parent / f"{path.stem}_tables"

@@ -97,14 +97,16 @@ class Validation:
             | {p.name: p.values[rows] for p in self.predictors[:2]}
         )
 
-    def by_role(self):
-        """Return the median realised and modelled return of each role."""
+    def by_name(self):
+        """Return the realised and modelled return of each name."""
         import pandas as pd
 
-        frame = pd.DataFrame({"role": self.roles, "realised": self.realised})
-        for p in self.predictors[:2]:
-            frame[p.name] = p.values
-        grouped = frame.groupby("role")
+        frame = {"asset": self.names, "role": self.roles, "realised": self.realised}
+        return pd.DataFrame(frame | {p.name: p.values for p in self.predictors[:2]})
+
+    def by_role(self):
+        """Return the median realised and modelled return of each role."""
+        grouped = self.by_name().drop(columns="asset").groupby("role")
         return grouped.median().assign(n=grouped.size()).sort_values("realised")
 
     def percentile(self) -> float:
@@ -200,6 +202,7 @@ class Validation:
             "exposures_frozen_at": FROZEN_AT,
             "synthetic": self.synthetic,
             "names": len(self.names),
+            "aims": dict(AIMS),
             "dropped": self.dropped,
             "late": self.late,
             "table": self.table.reset_index().to_dict("records"),
@@ -207,6 +210,7 @@ class Validation:
             "winners": self.winners(),
             "risers": self.risers().to_dict("records"),
             "by_role": self.by_role().reset_index().to_dict("records"),
+            "by_name": self.by_name().to_dict("records"),
             "by_exposure_basis": self.by_basis().to_dict("records"),
             "days": self.days().reset_index().to_dict("records"),
             "labelled_days": self.labelled().to_dict("records"),

@@ -191,6 +191,8 @@ def _universe_table(universe: Universe):
     columns |= {n: list(getattr(universe, n)) for n in _UNIVERSE_TEXT}
     for i, name in enumerate(("ai_share_low", "ai_share", "ai_share_high")):
         columns[name] = universe.ai_share[:, i]
+    if not np.isnan(universe.ai_capex).all():  # older snapshots have no such column
+        columns["ai_capex"] = universe.ai_capex
     for name in _UNIVERSE_DATES:
         columns[name] = getattr(universe, name).astype("datetime64[ns]")
     return pd.DataFrame(columns)
@@ -208,8 +210,13 @@ def universe_of(table) -> Universe | None:
     shares = table[["ai_share_low", "ai_share", "ai_share_high"]].to_numpy(np.float64)
     dates = {n: table[n].to_numpy().astype("datetime64[D]") for n in _UNIVERSE_DATES}
     text = {n: tuple(table[n].astype(str)) for n in _UNIVERSE_TEXT}
+    capex = table["ai_capex"].to_numpy(np.float64) if "ai_capex" in table else None
     return Universe(
-        tuple(table["ticker"].astype(str)), ai_share=shares, **text, **dates
+        tuple(table["ticker"].astype(str)),
+        ai_share=shares,
+        ai_capex=np.empty(0) if capex is None else capex,
+        **text,
+        **dates,
     )
 
 

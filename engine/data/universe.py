@@ -76,8 +76,11 @@ class Universe(Value):
         Where an AI share comes from, for the reader; empty where the band stands in.
     ai_share : (N, 3) float64
         Low, central and high AI share of revenue; NaN where the role's band stands in.
+    ai_capex : (N,) float64
+        AI capital spending a year over market value; NaN where not known, which is not
+        zero.
     role_known_from : (N,) datetime64[D]
-        Date from which role and share were known; NaT when undated.
+        Date from which role, share and spending were known; NaT when undated.
     listed_from, listed_until : (N,) datetime64[D]
         Listing interval; NaT where open.
     look_through : tuple of (fund, kind, label, weight, known_from, document)
@@ -107,6 +110,7 @@ class Universe(Value):
         default_factory=lambda: np.empty(0, "datetime64[D]")
     )
     look_through: tuple[tuple[str, str, str, float, str, str], ...] = ()
+    ai_capex: np.ndarray = field(default_factory=lambda: np.empty(0))
     _index: dict[str, int] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -165,6 +169,7 @@ class Universe(Value):
                 received=share[i].tolist(),
             )
         put(self, "ai_share", share)
+        put(self, "ai_capex", _checked_capex(self.ai_capex, self.tickers))
         for name in ("role_known_from", "listed_from", "listed_until"):
             values = getattr(self, name)
             if not values.size:
@@ -222,6 +227,7 @@ class Universe(Value):
         )
         padded = np.array(rows, dtype=np.intp)
         share = np.vstack([self.ai_share, np.full((1, 3), np.nan)])[padded]
+        columns["ai_capex"] = np.append(self.ai_capex, np.nan)[padded]
         nat = np.array(["NaT"], "datetime64[D]")
         for name in ("role_known_from", "listed_from", "listed_until"):
             columns[name] = np.concatenate([getattr(self, name), nat])[padded]
@@ -242,12 +248,12 @@ class Universe(Value):
         later = self.role_known_from > day
         if hindsight or not later.any():
             return self
-        share = self.ai_share.copy()
-        share[later] = np.nan
+        share, capex = self.ai_share.copy(), self.ai_capex.copy()
+        share[later] = capex[later] = np.nan
         role = tuple(
             "unknown" if late else r for late, r in zip(later, self.role, strict=True)
         )
-        return replace(self, role=role, ai_share=share)
+        return replace(self, role=role, ai_share=share, ai_capex=capex)
 
     def with_exposures(self, table) -> Universe:
         """Universe with the roles and AI shares of a dated table put in.
@@ -323,7 +329,7 @@ class Universe(Value):
             Column ``ticker`` and any of: name, asset_class, venue (or calendar),
             country, region, sector, quote_currency, exposure_currency, ai_theme (or
             theme), role, ai_share (alone, or with ai_share_low and ai_share_high),
-            role_known_from. Other columns are ignored.
+            ai_capex, role_known_from. Other columns are ignored.
         """
         if "ticker" not in frame.columns:
             raise DataError(
@@ -356,6 +362,8 @@ class Universe(Value):
         if present:
             rows = [_parsed(frame, name, tickers, "number") for name in present]
             columns["ai_share"] = np.column_stack(rows if len(rows) == 3 else rows * 3)
+        if "ai_capex" in frame.columns:
+            columns["ai_capex"] = _parsed(frame, "ai_capex", tickers, "number")
         if "role_known_from" in frame.columns:
             columns["role_known_from"] = _parsed(
                 frame, "role_known_from", tickers, "date"
@@ -376,6 +384,23 @@ class Universe(Value):
 
     def _repr_html_(self) -> str:
         return html_table(self.to_frame())
+
+
+def _checked_capex(values: Any, tickers: tuple[str, ...]) -> np.ndarray:
+    """(N,) shares of market value; all NaN where none is given."""
+    n = len(tickers)
+    values = values if np.size(values) else np.full(n, np.nan)
+    values = frozen_array(values, name="ai_capex", ndim=1, shape=(n,), finite=False)
+    bad = ~np.isnan(values) & ~((values >= 0) & (values <= 1))
+    if bad.any():
+        i = int(np.argmax(bad))
+        raise DataError(
+            "ai_capex is AI capital spending a year over market value",
+            asset=tickers[i],
+            received=float(values[i]),
+            expected="a decimal from 0 to 1, empty where not known",
+        )
+    return values
 
 
 def _parsed(frame, name: str, tickers, kind: str) -> np.ndarray:

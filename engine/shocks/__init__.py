@@ -21,6 +21,7 @@ from engine.shocks._stressed_models import (
     volatility_stress,
 )
 from engine.shocks._structural import CheapModelShock
+from engine.shocks._theme_stress import ThemeModelStress, theme_stress
 from engine.shocks._view_text import View, Views
 from engine.shocks._worst_case import PlausibleShock, worst_case
 from engine.shocks.chain import PERSISTENT_PRESETS, PRESETS, present_value_ratio
@@ -50,6 +51,7 @@ __all__ = [
     "Reweighting",
     "Shock",
     "ShockMoves",
+    "ThemeModelStress",
     "View",
     "Views",
     "conditional",
@@ -70,6 +72,7 @@ __all__ = [
     "reverse",
     "reverse_parameters",
     "stress_vector",
+    "theme_stress",
     "volatility_stress",
     "worst_case",
 ]

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 
 from engine._base import Value
+from engine._typing import Vector
 from engine.errors import DataError, UsageError
 from engine.shocks.arguments import checked_capex, near, resolved
-from engine.shocks.assembly import structural_moves
+from engine.shocks.assembly import Setting, central_moves, setting_of, structural_moves
 from engine.shocks.chain import (
     ALL_PRESETS,
     DEFAULTS,
@@ -68,8 +69,9 @@ class CheapModelShock(Value):
         next session or of 21 sessions, or its falls deepened by ``persistence``
         (`engine.shocks.rebound`). `path` shows all four.
     ai_capex : mapping of ticker to float, optional
-        AI capital spending a year over market value, for the capex relief of payers;
-        a payer without an entry has none, and its basis says so.
+        AI capital spending a year over market value, for the capex relief of payers,
+        in place of the universe's column ``ai_capex``; a payer of which neither knows
+        has none, and its basis says so.
     name : str, optional
         Label of the scenario leg; default ``cheap-model:<preset>``, with the horizon
         where it is not the preset's own.
@@ -239,9 +241,7 @@ class CheapModelShock(Value):
         """
         import pandas as pd
 
-        legs = {
-            h: self.with_horizon(h).moves(universe, model).central for h in HORIZONS
-        }
+        legs = {h: self.with_horizon(h).central(universe, model) for h in HORIZONS}
         return pd.DataFrame(legs, index=pd.Index(universe.tickers, name="asset"))
 
     def to_toml(self, path: Any = None) -> str:
@@ -285,6 +285,26 @@ class CheapModelShock(Value):
             horizon=self.horizon,
             ai_capex=dict(self.ai_capex),
             costs=self.training_costs,
+        )
+
+    def central(self, universe: Any, model: Any = None) -> Vector:
+        """(N,) central move of each asset: that of `moves`, without the severities.
+
+        Parameters
+        ----------
+        universe, model
+            As `moves` takes them.
+        """
+        return central_moves(self.setting(universe, model), self.parameters, {})[0]
+
+    def setting(self, universe: Any, model: Any = None) -> Setting:
+        """What the moves depend on beside the parameters: for many central moves."""
+        return setting_of(
+            universe,
+            model,
+            table=at_horizon(VARIANTS[self.variant], self.horizon),
+            lens=self.lens,
+            ai_capex=dict(self.ai_capex),
         )
 
     def __repr__(self) -> str:

@@ -6,7 +6,8 @@ exist. A deletion filter leaves an irreducible set of views that conflict.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,12 @@ from engine.shocks._view_rows import Row
 
 _SLACK = 1e-7
 """Slack, in standard deviations of a row, that counts as met: HiGHS's tolerance."""
+_HELD = 1e-8
+"""To which a moment is held: the tolerance of the stage that met it."""
+_PRICE = 1e-9
+"""Reduced cost that counts as none: the total is then within it of the least."""
+_START, _MORE, _ROUNDS = 400, 200, 200
+"""Scenarios at first, most added at a time, and times."""
 
 
 def check_alone(row: Row, p: Vector) -> None:
@@ -50,7 +57,8 @@ def explain(rows: Sequence[Row], p: Vector) -> InfeasibleError:
     p : (S,) float64
     """
     views = list(dict.fromkeys(r.view for r in rows if r.view >= 0))
-    slack = least_slack(rows, p)
+    programme = Feasibility(rows, p)
+    slack = programme.least_slack()
     if max(slack.values(), default=0.0) <= _SLACK:
         texts = tuple(dict.fromkeys(r.text for r in rows if r.view >= 0))
         return InfeasibleError(
@@ -62,8 +70,8 @@ def explain(rows: Sequence[Row], p: Vector) -> InfeasibleError:
     kept = list(views)
     for view in views:
         without = [v for v in kept if v != view]
-        some = [r for r in rows if r.view < 0 or r.view in without]
-        if max(least_slack(some, p).values(), default=0.0) > _SLACK:
+        left = programme.least_slack(without)
+        if max(left.values(), default=0.0) > _SLACK:
             kept = without
     texts = {r.view: r.text for r in rows}
     nearest = tuple(
@@ -94,54 +102,134 @@ def _scale(row: Row, p: Vector) -> float:
     return spread or max(float(np.abs(row.a).max()), 1e-300)
 
 
-def least_slack(rows: Sequence[Row], p: Vector) -> dict[int, float]:
-    """Slack of each view's row, in standard deviations, at the least total."""
-    from scipy.optimize import linprog
+class Feasibility:
+    """The linear programme of the slacks, on the few scenarios that decide it.
 
-    alive = p > 0
-    S = int(alive.sum())
-    soft = [k for k, r in enumerate(rows) if r.view >= 0]
-    # Equal rows may give either way: two columns; the others one.
-    columns: list[tuple[int, float]] = []
-    for k in soft:
-        if rows[k].kind != UPPER:
-            columns.append((k, 1.0))
-        if rows[k].kind != LOWER:
-            columns.append((k, -1.0))
-    cost = np.concatenate([np.zeros(S), np.ones(len(columns))])
-    equal: list[Vector] = [np.concatenate([np.ones(S), np.zeros(len(columns))])]
-    equal_b = [1.0]
-    upper: list[Vector] = []
-    upper_b: list[float] = []
-    for k, row in enumerate(rows):
-        scale = _scale(row, p)
-        give = np.array([s if j == k else 0.0 for j, s in columns])
-        line = np.concatenate([(row.a[alive] - row.b) / scale, give])
-        if row.kind == EQUAL and row.view < 0:
-            upper += [line, -line]  # held to the tolerance of the earlier stage
-            upper_b += [1e-8, 1e-8]
-        elif row.kind == EQUAL:
-            equal.append(line)
-            equal_b.append(0.0)
-        else:
-            upper.append(-line if row.kind == LOWER else line)
-            upper_b.append(0.0)
-    found = linprog(
-        cost,
-        A_ub=np.array(upper) if upper else None,
-        b_ub=upper_b or None,
-        A_eq=np.array(equal),
-        b_eq=equal_b,
-        method="highs",
-    )
-    if found.status != 0 or found.x is None:
+    A solution rests on no more scenarios than there are rows, so the programme is
+    solved on some of them and those are added whose reduced cost is negative (column
+    generation; Dantzig and Wolfe 1960). Probabilities sum to one, so the least total is
+    within the lowest reduced cost of the one found.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+    p : (S,) float64
+        Scenarios without probability stay without.
+    """
+
+    def __init__(self, rows: Sequence[Row], p: Vector) -> None:
+        alive = p > 0
+        self.rows = list(rows)
+        self.lines = np.array([(r.a[alive] - r.b) / _scale(r, p) for r in rows])
+        size = self.lines.shape[1]
+        ends = [self.lines.argmin(axis=1), self.lines.argmax(axis=1)]
+        spread = np.linspace(0, size - 1, min(size, _START)).astype(np.intp)
+        self.used = np.unique(np.concatenate([*ends, spread]))
+
+    def least_slack(self, views: Container[int] | None = None) -> dict[int, float]:
+        """Slack of each view's row, in standard deviations, at the least total.
+
+        Parameters
+        ----------
+        views : container of int, optional
+            Only these views are asked for; by default all. Moments held always are.
+        """
+        mine = [
+            k
+            for k, r in enumerate(self.rows)
+            if r.view < 0 or views is None or r.view in views
+        ]
+        if any(self.rows[k].view < 0 for k in mine):
+            _, held = self._least([k for k in mine if self.rows[k].view < 0], soft=True)
+            if held > _HELD:
+                raise SolverError(
+                    "the feasibility of the views could not be decided",
+                    received=f"moments held are missed by {held:.3e} deviations",
+                    fix="The moments held by an earlier stage are at the edge of the "
+                    "scenarios: loosen the views of means and variances.",
+                )
+        return self._least(mine, soft=False)[0]
+
+    def _least(self, mine: list[int], *, soft: bool) -> tuple[dict[int, float], float]:
+        """Slack by row and in total; ``soft`` lets the moments held give as well."""
+        giving = [k for k in mine if soft or self.rows[k].view >= 0]
+        # Equal rows may give either way: two columns; the others one.
+        columns: list[tuple[int, float]] = []
+        for k in giving:
+            if self.rows[k].kind != UPPER:
+                columns.append((k, 1.0))
+            if self.rows[k].kind != LOWER:
+                columns.append((k, -1.0))
+        equal = [
+            k for k in mine if self.rows[k].kind == EQUAL and (soft or k in giving)
+        ]
+        held = [k for k in mine if self.rows[k].kind == EQUAL and k not in equal]
+        lower = [k for k in mine if self.rows[k].kind == LOWER]
+        upper = [k for k in mine if self.rows[k].kind == UPPER]
+        # Rows that must not exceed zero, with the sign that makes them so.
+        bounded = [(k, 1.0) for k in (*upper, *held)] + [
+            (k, -1.0) for k in (*lower, *held)
+        ]
+        limit = [_HELD if k in held else 0.0 for k, _ in bounded]
+        for _ in range(_ROUNDS):
+            found = self._solve(columns, equal, bounded, limit)
+            price = float(found.eqlin.marginals[0]) + (
+                found.eqlin.marginals[1:] @ self.lines[equal]
+                if equal
+                else np.zeros(self.lines.shape[1])
+            )
+            if bounded:
+                signs = np.array([sign for _, sign in bounded])
+                by_row = signs * found.ineqlin.marginals
+                price = price + by_row @ self.lines[[k for k, _ in bounded]]
+            gain = price - _PRICE
+            gain[self.used] = 0.0
+            fresh = np.flatnonzero(gain > 0.0)
+            if not fresh.size:
+                total = dict.fromkeys(giving, 0.0)
+                gives = found.x[found.x.size - len(columns) :]
+                for (k, _), value in zip(columns, gives, strict=True):
+                    total[k] += float(value)
+                return total, float(found.fun)
+            if fresh.size > _MORE:
+                fresh = fresh[np.argpartition(-gain[fresh], _MORE)[:_MORE]]
+            self.used = np.union1d(self.used, fresh)
         raise SolverError(
             "the feasibility of the views could not be decided",
-            received=str(found.message),
-            fix="The moments held by an earlier stage are at the edge of the "
-            "scenarios: loosen the views of means and variances.",
+            received=f"{_ROUNDS} rounds of scenarios",
+            fix="Give fewer views, or looser ones.",
         )
-    total = dict.fromkeys(soft, 0.0)
-    for (k, _), value in zip(columns, found.x[S:], strict=True):
-        total[k] += float(value)
-    return total
+
+    def _solve(
+        self,
+        columns: list[tuple[int, float]],
+        equal: list[int],
+        bounded: list[tuple[int, float]],
+        limit: list[float],
+    ) -> Any:
+        """HiGHS's answer on the scenarios in use: they come first, then the slacks."""
+        from scipy.optimize import linprog
+
+        used, more = self.used, len(columns)
+
+        def row(k: int, sign: float) -> Vector:
+            give = np.array([s if j == k else 0.0 for j, s in columns])
+            return sign * np.concatenate([self.lines[k, used], give])
+
+        ones = np.concatenate([np.ones(used.size), np.zeros(more)])
+        found: Any = linprog(
+            np.concatenate([np.zeros(used.size), np.ones(more)]),
+            A_ub=np.array([row(k, s) for k, s in bounded]) if bounded else None,
+            b_ub=limit or None,
+            A_eq=np.array([ones, *(row(k, 1.0) for k in equal)]),
+            b_eq=np.array([1.0, *(0.0 for _ in equal)]),
+            method="highs",
+        )
+        if found.status != 0 or found.x is None:
+            raise SolverError(
+                "the feasibility of the views could not be decided",
+                received=str(found.message),
+                fix="The moments held by an earlier stage are at the edge of the "
+                "scenarios: loosen the views of means and variances.",
+            )
+        return found

@@ -20,6 +20,7 @@ from engine.data.portfolio import cash_label
 from engine.errors import DataError, InfeasibleError, ModelError, UsageError
 from engine.shocks._ball import Point, nearest_losing, worst_in_ball
 from engine.shocks._book_law import BookLaw, book_law
+from engine.shocks._exact import nearest_repriced
 from engine.shocks.moves import ShockMoves
 
 _COPIES = 64
@@ -43,7 +44,8 @@ class PlausibleShock(Value):
     factors : (R,) float64
         The scenario on factors of unit covariance (unit scale for a Student-t).
     loss : float
-        By the approximation that was searched, decimals of net asset value.
+        By the approximation that was searched, decimals of net asset value; the
+        repriced one where there was none.
     repriced : float
         The book's loss at the scenario without approximation.
     distance : float
@@ -208,7 +210,7 @@ def most_plausible(
     weights: Any,
     loss: float,
     *,
-    approximation: str = "linear",
+    approximation: str = "exact",
     gamma: Any = None,
     distribution: str = "normal",
     dof: float | None = None,
@@ -218,17 +220,21 @@ def most_plausible(
 ) -> PlausibleShock:
     """Scenario nearest to the mean at which a book loses at least ``loss``."""
     L = positive_loss(loss)
+    exact = approximation == "exact"
     law = book_law(
         model,
         weights,
-        loss=approximation,
+        loss="linear" if exact else approximation,
         gamma=gamma,
         distribution=distribution,
         dof=dof,
         systematic=systematic,
         horizon=horizon,
     )
-    point = nearest_losing(law.c, law.g, law.H, L)
+    exact = exact and law.log  # simple returns are linear as they stand
+    point = (
+        nearest_repriced(law, L) if exact else nearest_losing(law.c, law.g, law.H, L)
+    )
     if not isinstance(point, Point):
         raise InfeasibleError(
             "no scenario of the model loses that much of this book",
@@ -236,7 +242,8 @@ def most_plausible(
             expected=f"at most {point:.4%}, the largest {approximation} loss",
             fix="Ask for less, or search with systematic=False.",
         )
-    return _result(model, law, point, name, f"nearest scenario losing {L:.2%}")
+    what = f"nearest scenario losing {L:.2%}"
+    return _result(model, law, point, name, what, exact=exact)
 
 
 def positive_loss(loss: Any) -> float:
@@ -281,7 +288,13 @@ def _radius(
 
 
 def _result(
-    model: Any, law: BookLaw, point: Point, name: str, what: str
+    model: Any,
+    law: BookLaw,
+    point: Point,
+    name: str,
+    what: str,
+    *,
+    exact: bool = False,
 ) -> PlausibleShock:
     deviation = law.A @ point.z
     if not law.log and (deviation <= -1.0).any():
@@ -309,17 +322,23 @@ def _result(
         base_currency=model.base_currency,
         return_kind=model.return_kind,
         plausibility=f"{distance:.2f} from the mean in {law.dimensions} dimensions"
-        f"{units}; {_frequency(law, point.loss)}",
+        f"{units}; {_frequency(law, point, exact)}",
     )
 
 
-def _frequency(law: BookLaw, loss: float) -> str:
-    """How often the book loses that much, under heavy tails: a range, never a point."""
+def _frequency(law: BookLaw, point: Point, exact: bool) -> str:
+    """How often the book loses that much, under heavy tails: a range, never a point.
+
+    A repriced loss is put back on the book's own scale by its distance: 20% lost is
+    22.3% in logs, and as rare as that.
+    """
     from scipy.stats import t
 
     if law.deviation <= 0.0:
         return "the book has no risk"
-    size = (loss - law.c) / law.deviation
+    size = (point.loss - law.c) / law.deviation
+    if exact:
+        size = float(np.linalg.norm(point.z) * np.linalg.norm(law.g)) / law.deviation
     if size <= 0.0:
         return "no worse than the mean scenario"
     odds = [1.0 / float(t.sf(size * np.sqrt(nu / (nu - 2.0)), nu)) for nu in _TAILS]

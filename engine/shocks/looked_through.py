@@ -20,7 +20,7 @@ from engine.data.look_through import FundExposure
 from engine.data.universe import Universe
 from engine.fund_table import FundTable
 from engine.funds import AI_ROLES
-from engine.shocks.table import table_moves
+from engine.shocks.table import table_logs, table_moves
 
 _ROUNDING = 1e-9
 Split = dict[str, tuple[float, float]]
@@ -46,6 +46,8 @@ def looked_through(
     centre: Mapping[str, Any],
     draws: Mapping[str, Any],
     unknown: tuple[Vector, Matrix],
+    *,
+    certain: bool = False,
 ) -> LookedThrough:
     """Move of each fund of ``universe`` whose exposure is known, zero classes aside.
 
@@ -58,6 +60,9 @@ def looked_through(
         As `engine.shocks.table.table_moves` takes them.
     unknown : (N,) and (M, N)
         Simple move of each asset by the rule for unknown exposure, central and drawn.
+    certain : bool, default False
+        Leave AI shares and fund weights at their centre in every draw, and say nothing
+        of their error.
     """
     zero = universe.is_structural_zero()
     held = [
@@ -65,7 +70,7 @@ def looked_through(
         for e in funds.exposures
         if e.fund in universe and not zero[universe.index(e.fund)]
     ]
-    roles = _RoleMoves(held, funds.companies, table, centre, draws)
+    roles = _RoleMoves(held, funds.companies, table, centre, draws, certain)
     central, drawn = [], []
     columns = [universe.index(e.fund) for e in held]
     splits: list[Split] = []
@@ -76,6 +81,9 @@ def looked_through(
         rest = 1.0 - w.sum()
         rest = rest if rest > _ROUNDING else 0.0
         total = many @ w + rest * unknown[1][:, i]
+        if certain:
+            drawn.append(total)
+            continue
         errors = np.where(known, _errors(exposure), 0.0)
         if len(errors):
             rows = np.arange(len(total)) % len(errors)
@@ -104,6 +112,7 @@ class _RoleMoves:
         table: Any,
         centre: Mapping[str, Any],
         draws: Mapping[str, Any],
+        certain: bool,
     ) -> None:
         bare = {
             label
@@ -126,9 +135,13 @@ class _RoleMoves:
         self.central, self.draws = np.empty(0), np.empty((0, 0))
         if names:
             both = Universe(tuple(names), role=tuple(role), ai_share=np.array(share))
-            links, spread = table_moves(both, table, centre, draws)
-            self.central = np.expm1(np.sum(links, axis=0))
-            self.draws = np.expm1(spread)
+            if certain:
+                self.draws = np.expm1(table_logs(both, table, draws))
+                self.central = self.draws[0]
+            else:
+                links, spread = table_moves(both, table, centre, draws)
+                self.central = np.expm1(np.sum(links, axis=0))
+                self.draws = np.expm1(spread)
         self.made: dict[Any, tuple[Vector, Matrix, np.ndarray]] = {}
         self.size = len(next(v for v in draws.values() if np.ndim(v)))
 

@@ -138,11 +138,22 @@ def table_moves(
     )
     links = role_logs(universe.role, rows, share[None, :, 1], centre)
     at_draws = role_logs(universe.role, rows, drawn, draws)
-    spread = np.array(np.broadcast_to(at_draws.demand, drawn.shape))
-    for link in at_draws[1:]:
+    return [link[0] for link in links], _summed(at_draws, drawn.shape)
+
+
+def table_logs(universe: Any, table: Any, q: Mapping[str, Any]) -> Matrix:
+    """(M, N) log moves at (M,) parameters ``q`` and the central AI shares."""
+    rows = rows_of(universe, table)
+    links = role_logs(universe.role, rows, shares_of(universe, rows)[None, :, 1], q)
+    return _summed(links, (max(np.size(v) for v in q.values()), len(rows)))
+
+
+def _summed(links: Links, shape: tuple[int, ...]) -> Matrix:
+    out = np.array(np.broadcast_to(links.demand, shape))
+    for link in links[1:]:
         if link.any():
-            spread += link
-    return [link[0] for link in links], spread
+            out += link
+    return out
 
 
 def rows_of(universe: Any, table: Any) -> list[RoleRow]:

@@ -1,5 +1,6 @@
 """The report: one file, escaped, stamped, worded from the numbers, the same bytes."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from backtests.report import Realised, ReportInputs, write_report
+from backtests.report import Realised, ReportInputs, read_validation, write_report
 from backtests.report._inputs import (
     MINUS,
     loss_money,
@@ -17,6 +18,7 @@ from backtests.report._inputs import (
     percent,
     signed,
 )
+from backtests.report._validation import verdict
 from backtests.result import BacktestResult
 from engine import (
     CheapModelShock,
@@ -465,3 +467,115 @@ def test_seeds_without_their_columns_are_refused(parts, tmp_path):
     inputs = ReportInputs("A", parts[True][0], seeds=pd.DataFrame({"seed": [1]}))
     with pytest.raises(DataError, match="lacks a column"):
         write_report(tmp_path / "r.html", inputs)
+
+
+# The day itself ---------------------------------------------------------------------
+
+
+def validation(**changes):
+    """A validation of two roles and two predictors, by hand."""
+    rows = [
+        {
+            "predictor": name,
+            "n": 3,
+            "r2": r2,
+            "spearman": 0.5,
+            "mae": mae,
+            "bias": 0.01,
+            "balanced_hits": 0.75,
+            "seen": seen,
+        }
+        for name, r2, mae, seen in (
+            ("structural, flat", 0.2, 0.06, "nothing: validation"),
+            (f"replay {EVIL}", 0.6, 0.05, "the day"),
+        )
+    ]
+    moves = {"structural, flat": -0.05, "structural, calibrated": -0.08}
+    found = {
+        "event": "2025-01-27",
+        "exposures_frozen_at": "e62e8b5",
+        "synthetic": False,
+        "names": 3,
+        "aims": {"spearman": 0.75, "r2": 0.55, "mae": 0.055, "balanced_hits": 0.7},
+        "table": rows,
+        "common_names": rows,
+        "winners": {"r2": f"replay {EVIL}", "r2, nothing seen": "structural, flat"},
+        "by_role": [
+            {"role": "accelerator", "realised": -0.17, "n": 2} | moves,
+            {"role": "software", "realised": 0.01, "n": 1} | moves,
+        ],
+        "by_name": [
+            {"asset": "A", "role": "accelerator", "realised": -0.17} | moves,
+            {"asset": "B", "role": "accelerator", "realised": -0.17} | moves,
+            {"asset": "C", "role": "software", "realised": 0.01} | moves,
+        ],
+    }
+    return found | changes
+
+
+def test_the_day_is_shown_when_a_validation_is_given(parts, page, tmp_path):
+    assert "How well did the model do" not in page and 'id="validation"' not in page
+    path = tmp_path / "validation.json"
+    path.write_text(json.dumps(validation()))
+    stress_only = ReportInputs("A", parts[True][0])
+    pages = [
+        written(tmp_path, replace(stress_only, validation=source), f"{k}.html")
+        for k, source in enumerate((validation(), path, tmp_path))
+    ]
+    assert pages[0] == pages[1] == pages[2]
+    text = pages[0]
+    assert "How well did the model do on 27 Jan 2025" in text
+    assert 'id="picture-validation"' in text and 'id="table-validation"' in text
+    assert "meets 1 of 4 aims" in text
+    assert "mean absolute error 6.0% (at most 5.5%)" in text
+    assert "Met: right sign 75.0% (at least 70.0%)" in text
+    assert "has seen: the day" in text and EVIL not in text
+    assert f"{MINUS}17.0%" in text and "+12.0 points" in text
+    assert (tmp_path / "0_tables" / "validation_roles.csv").exists()
+
+
+def test_a_validation_on_generated_prices_says_so(parts, tmp_path):
+    text = written(
+        tmp_path, full(parts, synthetic=False, validation=validation(synthetic=True))
+    )
+    section = text[text.index('<section id="validation">') :]
+    assert "nothing in this section happened" in section
+    assert (
+        "SYNTHETIC prices" in section[section.index("<svg") : section.index("</svg>")]
+    )
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ({"by_name": None}, "by_name"),
+        ({"common_names": []}, "empty"),
+        ({"winners": 3}, "winners"),
+        ({"aims": {"r2": 0.5}}, "aims"),
+        ({"by_role": [{"role": "accelerator", "n": 1}]}, "realised"),
+        (
+            {"by_role": [validation()["by_role"][0] | {"role": "wizard"}]},
+            "unknown AI role",
+        ),
+    ],
+)
+def test_what_is_no_validation_is_refused(broken, words):
+    with pytest.raises(DataError, match=words):
+        read_validation(validation(**broken))
+
+
+def test_a_file_that_is_no_validation_is_refused(tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        read_validation(tmp_path)
+    (tmp_path / "validation.json").write_text("{")
+    with pytest.raises(DataError, match="not JSON"):
+        read_validation(tmp_path)
+    (tmp_path / "validation.json").write_text("[1]")
+    with pytest.raises(DataError, match="validation"):
+        read_validation(tmp_path / "validation.json")
+
+
+def test_a_figure_that_is_not_known_is_not_a_number():
+    rows = [validation()["table"][0] | {"spearman": None}]
+    text = verdict(read_validation(validation(table=rows)))[1]
+    assert "rank correlation n/a" in text and "Missed" in text

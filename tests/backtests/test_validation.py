@@ -1,5 +1,6 @@
 """The validation: metrics against peers, no look-ahead, and the figures as measured."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 from sklearn.metrics import mean_absolute_error, r2_score
 
+from backtests.report import read_validation
+from backtests.report._validation import common_scores, roles_table, verdict
 from backtests.validation import load_prices, validate, write_page
 from backtests.validation._predictors import baselines, fit_line, same_day
 from backtests.validation._validate import EVENT, metrics
@@ -115,9 +118,35 @@ def test_no_coefficient_sees_the_day(panel, result):
 
 def test_page_stands_alone(result, tmp_path):
     text = write_page(tmp_path / "v.html", result).read_text()
-    assert "NOT met" in text and "<svg" in text and "NVDA" not in text[:200]
+    assert "meets 1 of 4 aims" in text and "NOT met" in text
+    assert "<svg" in text and "width=device-width" in text
     assert "http://" not in text.replace("http://www.w3.org", "")
     for ticker in result.risers()["asset"]:
         assert ticker in text
     assert EVENT in text
     assert isinstance(result.table, pd.DataFrame)
+
+
+def test_no_table_of_the_page_is_wider_than_the_page(result, tmp_path):
+    """At most eight columns, each in a container that scrolls, named cell by cell."""
+    text = write_page(tmp_path / "v.html", result).read_text()
+    tables = re.findall(r"<table>.*?</table>", text, flags=re.S)
+    assert len(tables) == text.count("<div class='scroll'><table>") == 9
+    for table in tables:
+        head = re.findall(r"<th [^>]*>([^<]*)", table)
+        assert 3 < len(head) <= 8
+        first = table[table.index("<tbody>") :]
+        assert re.findall(r'data-label="([^"]*)"', first)[: len(head)] == head
+
+
+def test_the_json_beside_the_page_is_what_a_report_reads(result, tmp_path):
+    write_page(tmp_path / "v.html", result)
+    from_file, direct = read_validation(tmp_path), read_validation(result)
+    assert verdict(from_file) == verdict(direct)
+    assert common_scores(from_file) == common_scores(direct)
+    assert roles_table(from_file) == roles_table(direct)
+    assert from_file.names == len(from_file.by_name) == 155
+    realised = {row["asset"]: row["realised"] for row in from_file.by_name}
+    assert realised["NVDA"] == pytest.approx(-0.1697, abs=5e-5)
+    best = max(result.common["r2"].items(), key=lambda pair: pair[1])[0]
+    assert any(f"{best} is best by" in line for line in verdict(direct))

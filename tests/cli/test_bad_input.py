@@ -329,3 +329,12 @@ def test_the_book_used_here_is_sound(place, capfd):
     assert (place / "book.csv").read_text() == BOOK
     assert run(["stress", str(place / "book.csv"), *flags(place), *MODEL]) == 0
     capfd.readouterr()
+
+
+@pytest.mark.parametrize("command", ["report", "demo"])
+def test_a_validation_that_is_not_there_is_named_before_the_work(place, capfd, command):
+    book = [str(place / "book.csv"), *flags(place), *MODEL] * (command == "report")
+    out = ["--out", str(place / "made")]
+    status = run([command, *book, *out, "--validation", str(place / "none.json")])
+    check_refused(status, *capfd.readouterr(), "the validation cannot be read")
+    assert not (place / "made").exists()

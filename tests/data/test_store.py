@@ -40,6 +40,7 @@ def panel(**changes):
             theme=("semis", ""),
             asset_class=("equity", "equity"),
             ai_share=np.array([[0.1, 0.2, 0.3], [np.nan] * 3]),
+            ai_capex=np.array([np.nan, 0.03]),
             role_known_from=np.array(["2024-01-02", "NaT"], "datetime64[D]"),
             listed_from=np.array(["1999-01-22", "NaT"], "datetime64[D]"),
         ),
@@ -83,6 +84,7 @@ def test_what_goes_in_comes_out_to_the_bit(tmp_path):
         a, b = getattr(after.universe, name), getattr(before.universe, name)
         assert np.array_equal(np.array(a), np.array(b), equal_nan=name == "listed_from")
     np.testing.assert_array_equal(after.universe.ai_share, before.universe.ai_share)
+    np.testing.assert_array_equal(after.universe.ai_capex, before.universe.ai_capex)
     assert after.price_basis == "raw" and "first" in after.source
     actions = load_snapshot(tmp_path, snapshot.content_hash).actions
     assert actions.to_frame().equals(ACTIONS.to_frame())

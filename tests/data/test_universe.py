@@ -118,6 +118,12 @@ def test_old_and_new_column_names_together_prefer_the_new():
             {"role_known_from": ["2025-01-01", "soon"]},
             "not a date; at asset B; received",
         ),
+        (
+            {"ai_capex": [0.02, 2.0]},
+            "AI capital spending a year over market value; at asset B; received 2.0",
+        ),
+        ({"ai_capex": [-0.01, None]}, "at asset A; received -0.01"),
+        ({"ai_capex": ["much", None]}, "ai_capex holds something that is not a number"),
     ],
 )
 def test_what_cannot_be_right_is_refused(changes, words):
@@ -139,6 +145,24 @@ def test_a_single_share_is_certain_and_an_empty_one_is_the_bands():
     universe = Universe.from_frame(frame)
     np.testing.assert_array_equal(universe.ai_share[0], [0.4] * 3)
     assert np.isnan(universe.ai_share[1]).all()
+
+
+def test_spending_that_is_not_stated_is_not_known():
+    frame = pd.DataFrame(
+        {
+            "ticker": ["A", "B", "C"],
+            "ai_capex": [0.02, None, 0.0],
+            "role_known_from": ["2025-01-27", None, None],
+        }
+    )
+    universe = Universe.from_frame(frame)
+    np.testing.assert_array_equal(universe.ai_capex, [0.02, np.nan, 0.0])
+    np.testing.assert_array_equal(
+        universe.select(["C", "NEW", "A"]).ai_capex, [0.0, np.nan, 0.02]
+    )
+    before = universe.known_at(np.datetime64("2025-01-24"))
+    np.testing.assert_array_equal(before.ai_capex, [np.nan, np.nan, 0.0])
+    assert np.isnan(Universe(("A", "B")).ai_capex).all()
 
 
 def test_an_unknown_ticker_gets_unknowns_and_a_suggestion():

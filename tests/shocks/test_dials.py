@@ -1,6 +1,7 @@
 """The dials of the cheap-model shock: each by hand, off by default, and monotone."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -216,6 +217,25 @@ def test_payers_keep_part_of_what_they_save():
     ].tolist() == [0, 0, 0]
     rises = CheapModelShock("jevons", kappa=0.4, ai_capex=spending)
     assert rises.moves(universe).parts["capex relief"][0] == 0
+
+
+def test_spending_comes_from_the_universe_where_the_shock_states_none():
+    universe = replace(
+        companies(("hyperscaler",) * 4), ai_capex=[0.02, 0.05, np.nan, 0.0]
+    )
+    shock = CheapModelShock(capex_cut=0.25, kappa=0.4, ai_capex={"hyperscaler1": 0.01})
+    moves = shock.moves(universe)
+    unit = 0.4 * 0.25 * 2.4868520
+    np.testing.assert_allclose(
+        moves.parts["capex relief"], [unit * 0.02, unit * 0.01, 0.0, 0.0], atol=1e-9
+    )
+    # Not known is not zero: only the one of which nobody knows says so.
+    unknown = ["AI capex unknown" in words for words in moves.basis]
+    assert unknown == [False, False, True, False]
+    assert "spends 2.0% of its market value" in moves.explain("hyperscaler0")
+    np.testing.assert_allclose(shock.central(universe), moves.central, rtol=1e-12)
+    plain = CheapModelShock(capex_cut=0.25, kappa=0.4).moves(universe)
+    assert plain.parts["capex relief"][1] == pytest.approx(unit * 0.05, abs=1e-9)
 
 
 def test_annuity_without_discounting_is_the_years():

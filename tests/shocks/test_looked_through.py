@@ -10,7 +10,16 @@ from fund_market import TRUE, make
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import CheapModelShock, ReturnModel, Universe, fit, simulate, stress
+from engine import (
+    CheapModelShock,
+    ModelError,
+    ReturnModel,
+    Universe,
+    UsageError,
+    fit,
+    simulate,
+    stress,
+)
 from engine.data.look_through import FundExposure
 from engine.fund_table import FundTable, fund_table
 from engine.shocks import PRESETS
@@ -394,3 +403,39 @@ def test_a_document_about_the_fund_reaches_the_stress():
     assert found["on"][1].startswith("look-through: sheet, 2024-07-24")
     assert found["before"][1].startswith("estimated: R2 0.9")
     assert fund_table(market, ["F"], look_through=rows).get("F").weight("none") == 0.1
+
+
+@pytest.mark.parametrize("lens", ["structural", "propagated", "worst"])
+@pytest.mark.parametrize("horizon", ["day", "next_day", "persistent"])
+def test_central_moves_alone_are_those_beside_the_severities(lens, horizon):
+    labels = ("accelerator", "software", "unknown", "none")
+    held = exposure(
+        dict(zip(labels, (0.4, 0.2, 0.1, 0.25), strict=True)),
+        draws=np.random.default_rng(1).normal(0.2, 0.05, (50, 4)),
+        members=members(labels),
+    )
+    fitted = model(held)
+    shock = CheapModelShock(
+        lens=lens,
+        horizon=horizon,
+        ai_capex={"S1": 0.03},
+        relief_kept=0.5,
+        market_move=-0.02,
+        previous_generation_share=0.2,
+        platform_rerating=-0.2,
+    )
+    for at in (fitted, model()):
+        np.testing.assert_allclose(
+            shock.central(UNIVERSE, at), shock.moves(UNIVERSE, at).central, rtol=1e-12
+        )
+    calm = shock.with_parameters(market_move=0.0).with_lens("structural")
+    np.testing.assert_allclose(
+        calm.central(UNIVERSE), calm.moves(UNIVERSE).central, rtol=1e-12
+    )
+
+
+def test_central_moves_refuse_what_moves_refuse():
+    with pytest.raises(UsageError, match="market_move"):
+        CheapModelShock(market_move=-0.1).central(UNIVERSE)
+    with pytest.raises(ModelError, match="propagation"):
+        CheapModelShock(lens="propagated").central(UNIVERSE)

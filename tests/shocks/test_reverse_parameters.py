@@ -8,7 +8,12 @@ import pytest
 from engine import CheapModelShock, InfeasibleError, Universe, UsageError
 from engine.parallel import BlockStream
 from engine.shocks import reverse
-from engine.shocks._reverse import copula_correlation, parameters_at
+from engine.shocks._reverse import (
+    _BookLoss,
+    _shock_at,
+    copula_correlation,
+    parameters_at,
+)
 from engine.shocks.severity import DRAWS, RANGES, draw_parameters
 from tests.model_cases import a_model
 
@@ -98,3 +103,42 @@ def test_a_loss_already_there_costs_no_plausibility():
 def test_bad_options(options):
     with pytest.raises(UsageError):
         reverse(MODEL, W, 0.1, shock=SHOCK, **options)
+
+
+DIALS = {
+    "previous_generation_share": 0.3,
+    "open_source_share": 0.5,
+    "relief_kept": 0.4,
+    "overseas_rerating": 0.1,
+    "platform_rerating": -0.3,
+}
+
+
+@pytest.mark.parametrize("horizon", ["day", "month", "persistent"])
+@pytest.mark.parametrize("dials", [{}, DIALS])
+def test_slope_of_every_parameter_is_that_of_the_shock_itself(horizon, dials):
+    """Differences of `moves` one parameter at a time, however each of them acts."""
+    shock = CheapModelShock(horizon=horizon, ai_capex={"A3": 0.02}, **dials)
+    names = list(RANGES)
+    lose = _BookLoss(shock, MODEL, W, names)
+    z = np.random.default_rng(4).uniform(-1.0, 1.0, len(names))
+
+    def loss(point):
+        at = _shock_at(shock, names, point)
+        return -float(W[:-1] @ at.moves(UNIVERSE, MODEL).central)
+
+    assert lose(z) == pytest.approx(loss(z), rel=1e-12)
+    step = 1e-4
+    for i in range(len(names)):
+        move = step * np.eye(len(names))[i]
+        slope = (loss(z + move) - loss(z - move)) / (2 * step)
+        # Truncation of the two steps, 1e-8 and 1e-10, on third derivatives below 1.
+        assert lose.slope(z)[i] == pytest.approx(slope, abs=2e-8)
+
+
+def test_a_share_moved_to_its_edge_is_certain_and_the_book_loses_all_the_same():
+    edge = CheapModelShock(credibility=1.0)
+    lose = _BookLoss(edge, MODEL, W, ["credibility"])
+    assert parameters_at(edge.parameters, {"credibility": 1.5})["credibility"] == 1.0
+    assert lose(np.ones(1)) == lose(np.zeros(1)) > 0.0
+    assert lose.slope(np.ones(1)) == 0.0

@@ -184,7 +184,7 @@ def test_no_point_of_the_ball_is_worse_and_reverse_inverts(seed, n, k):
 def test_reverse_is_the_closed_form_and_the_inverse_of_the_worst_case():
     C, w, L = FACTORS.dense(), W[:-1], 0.05
     s2 = w @ C @ w
-    got: Any = reverse(DENSE, W, L, systematic=False)
+    got: Any = reverse(DENSE, W, L, systematic=False, approximation="linear")
     excess = L + w @ DENSE.mean
     np.testing.assert_allclose(got.deviation, -excess * C @ w / s2, rtol=1e-10)
     assert got.distance == pytest.approx(excess / np.sqrt(s2))

@@ -450,6 +450,36 @@ class _Iterate:
             self.dprice = dp
         self.dx, self.dy, self.dw, self.dlam = dx, dy, dv, lam
 
+    def lengths(self) -> tuple[float, float]:
+        """Longest primal and dual step; one length where a square couples them."""
+        primal, dual = _longest(self.x, self.dx), _longest(self.y, self.dy)
+        return (min(primal, dual),) * 2 if self.coupled else (primal, dual)
+
+    def _direction(self) -> tuple:
+        names = ("dx", "dy", "dw", "dlam", "dprice", "Xdv", "Xdq")
+        return tuple((name, getattr(self, name, None)) for name in names)
+
+    def centre(self, c: Vector, mu: float, correctors: int) -> None:
+        """Lengthen the step by centrality correctors (Gondzio 1996, section 3)."""
+        target = mu * self.omega
+        for _ in range(correctors):
+            ap, ad = self.lengths()
+            if min(ap, ad) >= 1.0:
+                return
+            tp, td = (min(1.0, 1.08 * length + 0.08) for length in (ap, ad))
+            trial = (self.x + tp * self.dx) * (self.y + td * self.dy)
+            push = np.clip(trial, 0.1 * target, 10.0 * target) - trial
+            c = c + np.maximum(push, -10.0 * target)
+            kept = self._direction()
+            self.step(c)
+            new = self.lengths()
+            gain = min(1.0, new[0]) + min(1.0, new[1]) - min(1.0, ap) - min(1.0, ad)
+            if gain < 0.01 * 2 * (tp - min(1.0, ap)) or gain < 1e-3:
+                if gain < 0.0:
+                    for name, value in kept:
+                        setattr(self, name, value)
+                return
+
     def move(self, primal: float, dual: float) -> None:
         """Take the step by these lengths."""
         self.x += primal * self.dx
@@ -476,6 +506,7 @@ def solve_core(
     mu: float,
     tolerance: float,
     max_iterations: int = 100,
+    correctors: int = 2,
     deadline: float = np.inf,
 ) -> Point:
     """Solve from ``w``, inside its bounds, with every pair centred at ``mu``.
@@ -512,23 +543,16 @@ def solve_core(
             break
         mean = it.gap / it.total
         it.step(-it.x * it.y)
-        ap = min(1.0, _longest(it.x, it.dx))
-        ad = min(1.0, _longest(it.y, it.dy))
-        if it.coupled:
-            ap = ad = min(ap, ad)
+        ap, ad = (min(1.0, length) for length in it.lengths())
         after = float((it.x + ap * it.dx) @ (it.y + ad * it.dy))
         sigma = min(1.0, max(after / it.gap, 1e-8)) ** 3
         centre = sigma * mean * it.omega - it.x * it.y
-        it.step(centre - it.dx * it.dy)
-        ap, ad = _longest(it.x, it.dx), _longest(it.y, it.dy)
-        if min(ap, ad) < 0.1:
-            # The second-order term points out of the cone: leave it out.
-            it.step(centre + (0.1 - sigma) * mean * it.omega)
-            ap, ad = _longest(it.x, it.dx), _longest(it.y, it.dy)
+        c = centre - it.dx * it.dy
+        it.step(c)
+        it.centre(c, sigma * mean, correctors)
+        ap, ad = it.lengths()
         back = min(0.9995, max(0.99, 1.0 - mean))
         ap, ad = min(1.0, back * ap), min(1.0, back * ad)
-        if it.coupled:
-            ap = ad = min(ap, ad)
         it.move(ap, ad)
         stuck = stuck + 1 if max(ap, ad) < 1e-6 else 0
     return Point(

@@ -16,7 +16,7 @@ from engine._typing import Vector
 from engine.optimize.shortfall._problem import ShortfallProblem
 from engine.optimize.shortfall._reduction import Duals
 
-_FAR = 1e3
+_FAR = 10.0
 
 
 def feasible_tail(q: Vector, top: Vector, total: float) -> Vector:
@@ -52,7 +52,7 @@ def lower_bound(
     Returns
     -------
     float
-        Where a bound on a weight is infinite, weights more than 1,000 (times its own
+        Where a bound on a weight is infinite, weights more than 10 (times its own
         size, if larger) from ``w`` are not looked at: the slope there is a rounding
         error, which no finite number of digits tells from zero.
     """

@@ -86,10 +86,14 @@ class Point:
     tau: float
     cone: float
     iterations: int
+    mu: float
     gap: float
     primal: float
     dual: float
     converged: bool
+    x: Vector
+    y: Vector
+    price: Vector
     trace: list[tuple] = field(default_factory=list)
 
 
@@ -130,7 +134,14 @@ def _value_at_risk(losses: Vector, pi: Vector, kappa: float, x: float) -> float:
 class _Iterate:
     """One interior point solve: the pairs of slacks x and duals y, and the rest."""
 
-    def __init__(self, core: Core, w: Vector, mu: float) -> None:
+    def __init__(
+        self,
+        core: Core,
+        w: Vector,
+        mu: float,
+        before: Point | None = None,
+        same: tuple = (),
+    ) -> None:
         self.core = core
         n = self.n = core.linear.size
         s = core.X.shape[0] if core.kappa > 0 else 0
@@ -163,7 +174,11 @@ class _Iterate:
         if self.coupled and core.gram is None:
             assert core.root is not None
             core.gram = core.root @ core.root.T
+        if before is not None:
+            w = before.w
         self._start(w, mu)
+        if before is not None:
+            self._resume(before, *same)
 
     def _start(self, w: Vector, mu: float) -> None:
         core, n = self.core, self.n
@@ -203,6 +218,32 @@ class _Iterate:
         self.lam = np.zeros(core.e.size)
         self.price = np.zeros(core.traded.size)
         self.Xq = core.X.T @ self.y[self.t] if self.s else np.zeros(n + 1)
+
+    def _resume(self, before: Point, new: np.ndarray, old: np.ndarray) -> None:
+        """Take over a point; its scenarios ``old`` are ``new`` here.
+
+        Scenarios it did not have stay centred around it: far from the value at risk
+        they change next to nothing.
+        """
+        s, m = self.s, before.q.size
+        for mine, its in ((self.x, before.x), (self.y, before.y)):
+            mine[2 * s :] = its[2 * m :]
+            mine[new], mine[s + new] = its[old], its[m + old]
+        self.lam, self.price = before.lam, before.price
+        if s:
+            self.Xv += before.a - self.v_[-1]
+            self.v_[-1] = before.a
+            fresh = np.ones(s, dtype=bool)
+            fresh[new] = False
+            excess = self.core.base[fresh] - self.Xv[fresh]
+            pi = self.core.pi[fresh]
+            mu = before.mu
+            q, u = centred(excess, pi, self.core.pi.mean() / (2.0 * mu))
+            tau = mu * self.omega[self.t][fresh]
+            at = np.flatnonzero(fresh)
+            self.y[at], self.y[s + at] = q, u
+            self.x[at], self.x[s + at] = tau / q, tau / u
+            self.Xq = self.core.X.T @ self.y[self.t]
 
     def _risk(self, w: Vector) -> Vector:
         assert self.core.root is not None
@@ -505,18 +546,24 @@ def solve_core(
     *,
     mu: float,
     tolerance: float,
+    before: Point | None = None,
+    same: tuple[np.ndarray, np.ndarray] | tuple[()] = (),
     max_iterations: int = 100,
     correctors: int = 2,
     deadline: float = np.inf,
 ) -> Point:
     """Solve from ``w``, inside its bounds, with every pair centred at ``mu``.
 
+    ``before``, where a solve on other scenarios stopped, replaces ``w``; ``same`` are
+    the positions, here and there, of the scenarios both have.
+
     Returns the last point, ``converged`` or not; raises `SolverError` only where no
     step can be computed.
     """
-    it = _Iterate(core, w, mu)
+    it = _Iterate(core, w, mu, before, same)
     n = it.n
     trace: list[tuple] = []
+    open_ended = it.low.size < n or it.high.size < n
     converged, stuck, k = False, 0, 0
     for k in range(max_iterations + 1):
         it.residuals()
@@ -528,11 +575,11 @@ def solve_core(
         trace.append((objective, it.gap, it.primal, it.dual))
         if not np.isfinite(it.gap + it.primal + it.dual):
             break
-        if (
-            it.gap <= tolerance * scale
-            and it.primal <= max(1e-11, 0.01 * tolerance)
-            and it.dual <= max(1e-9, tolerance)
-        ):
+        # Without a bound on a weight the least slope left counts; but a gap that is
+        # used up leaves no step to improve it.
+        done = it.gap <= tolerance * scale and it.primal <= max(1e-11, 0.01 * tolerance)
+        used = it.gap <= 1e-4 * tolerance * scale
+        if done and (used or it.dual <= (1e-12 if open_ended else 0.1 * tolerance)):
             converged = True
             break
         if k == max_iterations or stuck >= 3 or time.monotonic() > deadline:
@@ -564,9 +611,13 @@ def solve_core(
         tau=float(it.y[it.to][0]) if core.turnover is not None else 0.0,
         cone=float(it.y[it.te][0]) if core.tracking is not None else 0.0,
         iterations=k,
+        mu=it.gap / it.total,
         gap=it.gap,
         primal=it.primal,
         dual=it.dual,
         converged=converged,
+        x=it.x,
+        y=it.y,
+        price=it.price,
         trace=trace,
     )

@@ -25,9 +25,9 @@ from engine.optimize.shortfall._interior_point import Core, Point, solve_core
 from engine.optimize.shortfall._reduction import Duals, Reduced
 
 _SMALL = 3000
-_FIRST = 3.0
-_LATER = 2.0
-_COARSE = 1e-3
+_TAILS = (4.0, 3.0, 2.0)
+_COARSE = 0.03
+_MOVED = 0.02
 _ROUNDS = 30
 _SAMPLE = 8
 
@@ -149,21 +149,23 @@ def screened(
             losses = reduced.losses(reduced.full(w))
             unit = _unit(reduced, losses, w)
             worth = unit * p.shortfall_weight
-        kept = worst(losses, pi, _FIRST, least)
+        kept = worst(losses, pi, _TAILS[0], least)
         kept = None if kept.size > 0.7 * s else kept
     aim = 0.3 * tolerance
     now = aim if kept is None else max(_COARSE, aim)
-    heat = 0.3
+    before, same, mu = None, (), 0.3
     for _ in range(_ROUNDS):
         core = reduced.core(kept, unit)
-        scale = core.pi.mean() if core.pi.size and core.kappa else 1.0 / n
-        left = max_iterations - found.iterations
+        if before is None:
+            mu *= core.pi.mean() if core.pi.size and core.kappa else 1.0 / n
         point = solve_core(
             core,
             w,
-            mu=heat * scale,
+            mu=mu,
             tolerance=now,
-            max_iterations=max(left, 0),
+            before=before,
+            same=same,
+            max_iterations=max(max_iterations - found.iterations, 0),
             deadline=deadline,
         )
         found.iterations += point.iterations
@@ -186,33 +188,52 @@ def screened(
             )
         if time.monotonic() > deadline:
             break
-        if kept is None:
-            aim *= 0.1
-            now = aim
-            if aim < 1e-13:
-                break
-            continue
-        a = point.a * unit
-        out = np.ones(s, dtype=bool)
-        out[kept] = False
-        beyond = int((out & (losses > a)).sum())
-        if beyond or now > aim:
-            tail = worst(losses, pi, _LATER, least)
-            kept = np.union1d(kept[point.q > 1e-3 * core.pi], tail)
-            kept = None if kept.size > 0.7 * s else kept
+        far = 0.0
+        if kept is not None:
+            out = np.ones(s, dtype=bool)
+            out[kept] = False
+            far = float(pi[out & (losses > point.a * unit)].sum())
+        last, before, same = kept, None, ()
+        if far > _MOVED:
+            # The tail moved: what was kept stays, or it would come back later.
+            assert kept is not None
+            kept = np.union1d(kept, worst(losses, pi, _TAILS[1], least))
+            w, mu = inside(core, point.w), 0.1
         else:
-            aim *= 0.1
-        if now == aim and aim < 1e-13:
-            break
-        now = aim if not beyond or now <= _COARSE else now
-        w = inside(core, point.w)
-        heat = 0.05
+            if now <= aim and far == 0.0:
+                if kept is None or aim < 1e-12:
+                    break
+                aim *= 0.1
+            now = aim
+            if kept is not None:
+                kept = np.union1d(
+                    kept[point.q > 1e-2 * core.pi],
+                    worst(losses, pi, _TAILS[2], least),
+                )
+            before, same = point, _shared(kept, last, s)
+        if kept is not None and kept.size > 0.7 * s:
+            kept = None
+            same = _shared(None, last, s) if before is not None else ()
     raise SolverError(
         "the gap of the interior point stays open",
         received=f"relative gap {(found.objective - found.bound) / worth:.2e}, "
         f"violation {found.violation:.2e}",
         expected=f"relative gap {tolerance:.1e}",
     )
+
+
+def _shared(
+    new: np.ndarray | None, old: np.ndarray | None, s: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions in both of the scenarios that both have."""
+    every = np.arange(s)
+    _, i, j = np.intersect1d(
+        every if new is None else new,
+        every if old is None else old,
+        assume_unique=True,
+        return_indices=True,
+    )
+    return i, j
 
 
 def _unit(reduced: Reduced, losses: Vector, w: Vector) -> float:

@@ -30,6 +30,7 @@ from engine.errors import SolverError
 _ROWS = 2048
 _VANISHED = 1e-9
 _REFINEMENTS = 3
+_LEAST = 1e-100
 
 
 @dataclass(slots=True)
@@ -198,8 +199,9 @@ class _Iterate:
             self.x[self.t], self.x[self.z] = tau / q, tau / u
         else:
             self.Xv = np.empty(0)
-        self.x[self.l] = np.maximum(w[self.low] - core.lower[self.low], 1e-6)
-        self.x[self.h] = np.maximum(core.upper[self.high] - w[self.high], 1e-6)
+        near = max(mu, 1e-6)  # nearer a bound its dual would start above one
+        self.x[self.l] = np.maximum(w[self.low] - core.lower[self.low], near)
+        self.x[self.h] = np.maximum(core.upper[self.high] - w[self.high], near)
         # A row without room starts as if it had some; the step closes the difference.
         size = 0.05 * max(1.0, float(np.abs(w).max(initial=0.0)))
         if core.b.size:
@@ -312,7 +314,9 @@ class _Iterate:
         H = np.zeros((n + 1, n + 1), order="F")
         if self.s:
             d = self.d = 1.0 / (x[self.z] / y[self.z] + x[self.t] / y[self.t])
-            keep = np.flatnonzero(d > d.max() * _VANISHED)
+            # Below the strongest few lie the scenarios that hold the other directions.
+            rank = max(0, d.size - 4 * (n + 1))
+            keep = np.flatnonzero(d > np.partition(d, rank)[rank] * _VANISHED)
             some = keep.size < 0.8 * d.size
             rows = keep.size if some else d.size
             for i in range(0, rows, _ROWS):
@@ -354,12 +358,12 @@ class _Iterate:
             self.weight = weight
         at = np.arange(n + 1)
         H[at, at] += diagonal
-        top = float(H[at, at].max())
+        top = H[at, at] + 1e-300
         # A direction that nothing resists (no bound, no scenario) gets a little
         # resistance; refinement removes what it does to the step.
         shift = 1e-15 * top
         for _ in range(8):
-            H[at, at] += shift
+            H[at, at] = top + shift
             chol, info = lapack.dpotrf(H, lower=1, clean=0)
             if info == 0:
                 break
@@ -453,7 +457,7 @@ class _Iterate:
                 f_left -= self.border.T @ lam
                 g_left = right - self.border @ dv + self.D * lam
             left = float(np.abs(f_left).max())
-            if turn == _REFINEMENTS or left <= 1e-13 * size or left > 0.3 * before:
+            if turn == _REFINEMENTS or left <= 1e-13 * size or left > 0.5 * before:
                 break
             before = left
             more, more_lam = self._solve(f_left, g_left)
@@ -523,8 +527,8 @@ class _Iterate:
 
     def move(self, primal: float, dual: float) -> None:
         """Take the step by these lengths."""
-        self.x += primal * self.dx
-        self.y += dual * self.dy
+        self.x = np.maximum(self.x + primal * self.dx, _LEAST)
+        self.y = np.maximum(self.y + dual * self.dy, _LEAST)
         self.v_ += primal * self.dw
         self.lam = self.lam + dual * self.dlam
         if self.core.traded.size:
@@ -560,7 +564,24 @@ def solve_core(
     Returns the last point, ``converged`` or not; raises `SolverError` only where no
     step can be computed.
     """
-    it = _Iterate(core, w, mu, before, same)
+    with np.errstate(all="ignore"):  # a point without end is seen by its residuals
+        return _solve(
+            _Iterate(core, w, mu, before, same),
+            tolerance,
+            max_iterations,
+            correctors,
+            deadline,
+        )
+
+
+def _solve(
+    it: _Iterate,
+    tolerance: float,
+    max_iterations: int,
+    correctors: int,
+    deadline: float,
+) -> Point:
+    core = it.core
     n = it.n
     trace: list[tuple] = []
     open_ended = it.low.size < n or it.high.size < n
@@ -586,10 +607,10 @@ def solve_core(
             break
         try:
             it.factor()
+            it.step(-it.x * it.y)
         except SolverError:
             break
         mean = it.gap / it.total
-        it.step(-it.x * it.y)
         ap, ad = (min(1.0, length) for length in it.lengths())
         after = float((it.x + ap * it.dx) @ (it.y + ad * it.dy))
         sigma = min(1.0, max(after / it.gap, 1e-8)) ** 3

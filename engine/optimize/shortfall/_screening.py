@@ -26,8 +26,10 @@ from engine.optimize.shortfall._reduction import Duals, Reduced
 
 _SMALL = 3000
 _TAILS = (4.0, 3.0, 2.0)
-_COARSE = 0.03
+_COARSE = 0.01
 _MOVED = 0.02
+_DEAD = 1e-3
+_RESUMED = 30
 _ROUNDS = 30
 _SAMPLE = 8
 
@@ -52,7 +54,7 @@ def inside(core: Core, w: Vector | None = None) -> Vector:
     n = low.size
     width = high - low
     if w is not None:
-        room = np.minimum(1e-2 / n, 0.1 * np.where(np.isfinite(width), width, 1.0))
+        room = np.minimum(0.1 / n, 0.1 * np.where(np.isfinite(width), width, 1.0))
         return np.clip(w, low + room, high - room)
     finite = np.isfinite(low) & np.isfinite(high)
     start = np.full(n, 1.0 / n)
@@ -153,11 +155,12 @@ def screened(
         kept = None if kept.size > 0.7 * s else kept
     aim = 0.3 * tolerance
     now = aim if kept is None else max(_COARSE, aim)
-    before, same, mu = None, (), 0.3
+    before, same, mu, resume = None, (), 0.3, True
     for _ in range(_ROUNDS):
         core = reduced.core(kept, unit)
         if before is None:
             mu *= core.pi.mean() if core.pi.size and core.kappa else 1.0 / n
+        left = max_iterations - found.iterations
         point = solve_core(
             core,
             w,
@@ -165,7 +168,7 @@ def screened(
             tolerance=now,
             before=before,
             same=same,
-            max_iterations=max(max_iterations - found.iterations, 0),
+            max_iterations=max(min(left, _RESUMED if before is not None else left), 0),
             deadline=deadline,
         )
         found.iterations += point.iterations
@@ -179,6 +182,17 @@ def screened(
         if gap <= tolerance * size and found.violation <= 1e-8:
             return found
         if not point.converged:
+            if time.monotonic() < deadline and found.iterations < max_iterations:
+                # Resuming needs a point that is still central; and a few scenarios
+                # alone may leave the objective without end.
+                if before is not None:
+                    before, same, mu, resume = None, (), 0.3, False
+                    w = inside(core, found.w[reduced.free])
+                    continue
+                if kept is not None:
+                    kept, mu, now = None, 0.3, aim
+                    w = inside(core, found.w[reduced.free])
+                    continue
             raise SolverError(
                 "the interior point stopped before its aim",
                 received=f"relative gap {point.gap:.2e}, primal residual "
@@ -207,10 +221,13 @@ def screened(
             now = aim
             if kept is not None:
                 kept = np.union1d(
-                    kept[point.q > 1e-2 * core.pi],
+                    kept[point.q > _DEAD * core.pi],
                     worst(losses, pi, _TAILS[2], least),
                 )
-            before, same = point, _shared(kept, last, s)
+            if resume:
+                before, same = point, _shared(kept, last, s)
+            else:
+                w, mu = inside(core, point.w), 0.1
         if kept is not None and kept.size > 0.7 * s:
             kept = None
             same = _shared(None, last, s) if before is not None else ()
@@ -249,6 +266,8 @@ def _record(
 ) -> Vector:
     """Note weights and bound where they are better; losses in every scenario."""
     p = reduced.problem
+    if not np.isfinite(point.w).all():
+        return reduced.losses(found.w)
     w = reduced.full(np.clip(point.w, p.lower[reduced.free], p.upper[reduced.free]))
     losses = reduced.losses(w)
     violation = max(p.violation(w), 0.0)

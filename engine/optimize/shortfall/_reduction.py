@@ -140,7 +140,9 @@ class Reduced:
         buy, sell = (
             zero if cost is None else cost[free] * price for cost in (p.buy, p.sell)
         )
-        traded = np.arange(n) if self.turnover is not None else np.flatnonzero(buy + sell)
+        traded = (
+            np.arange(n) if self.turnover is not None else np.flatnonzero(buy + sell)
+        )
         root, gamma, tracking, offset = None, 0.0, None, np.zeros(0)
         if p.root is not None and (p.risk_aversion > 0 or p.tracking_error is not None):
             assert self.offset is not None

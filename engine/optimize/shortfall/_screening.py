@@ -26,12 +26,12 @@ from engine.optimize.shortfall._reduction import Duals, Reduced
 
 _SMALL = 3000
 _TAILS = (4.0, 3.0, 2.0)
-_COARSE = 0.01
+_COARSE = 0.03
 _MOVED = 0.02
-_DEAD = 1e-3
+_DEAD = 1e-4
 _RESUMED = 30
 _ROUNDS = 30
-_SAMPLE = 8
+_SAMPLE = 40
 
 
 @dataclass(slots=True)

@@ -2,12 +2,12 @@
 
 For multipliers in their ranges the Lagrangian is a lower bound on the optimum, whoever
 found them. With scenario prices q (``0 <= q_s <= kappa p_s / (1 - level)``, sum kappa),
-row prices y >= 0, equality prices l, turnover price t >= 0 and tracking price h >= 0,
-and the quadratic terms replaced by their tangents at the weights found,
+row prices y >= 0, equality prices l, turnover price t >= 0, prices h of the active
+risk Q'(w - w_b), and the quadratic term replaced by its tangent at the weights found,
 
-    bound = -y'b - l'e - t turnover + constants of the tangents
+    bound = -y'b - l'e - t turnover - |h| tracking_error + constants
             + sum_i min over lower_i <= w_i <= upper_i of  r_i w_i + cost_i(w_i - w_0i),
-    r     = c - R'q + A'y + E'l + slopes of the tangents,
+    r     = c - R'q + A'y + E'l + Q h + slope of the tangent,
 
 where ``cost_i`` charges ``buy_i + t/2`` and ``sell_i + t/2`` (Rockafellar and Uryasev
 2000 for the primal; weak duality for the rest).
@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine._typing import Vector
+from engine._typing import Matrix, Vector
+from engine.errors import SolverError
 from engine.optimize.shortfall._problem import ShortfallProblem, ShortfallSolution
 from engine.risk import tail
 
@@ -36,14 +37,21 @@ class Multipliers:
     scenarios : (S,) float64
     rows : (M,) float64
     equalities : (P,) float64
-    turnover, tracking_error : float
+    turnover : float
+    tracking : (K,) float64, optional
+        Of Q'(w - w_b); its norm is the price of the tracking error.
     """
 
     scenarios: Vector
     rows: Vector
     equalities: Vector
     turnover: float = 0.0
-    tracking_error: float = 0.0
+    tracking: Vector | None = None
+
+    @property
+    def tracking_error(self) -> float:
+        """Price of the tracking error."""
+        return 0.0 if self.tracking is None else float(np.linalg.norm(self.tracking))
 
 
 def probabilities(problem: ShortfallProblem) -> Vector:
@@ -61,7 +69,7 @@ def lower_bound(problem: ShortfallProblem, w: Vector, prices: Multipliers) -> fl
     ----------
     problem : ShortfallProblem
     w : (N,) float64
-        Where the quadratic terms are replaced by their tangents.
+        Where the quadratic term is replaced by its tangent.
     prices : Multipliers
         Moved into their ranges first.
 
@@ -82,7 +90,7 @@ def lower_bound(problem: ShortfallProblem, w: Vector, prices: Multipliers) -> fl
     r += prices.equalities @ problem.A_eq
     bound -= float(prices.equalities @ problem.b_eq)
     if problem.root is not None:
-        slope, constant = _tangents(problem, w, max(prices.tracking_error, 0.0))
+        slope, constant = _active(problem, w, prices)
         r += slope
         bound += constant
     theta = 0.0
@@ -103,19 +111,19 @@ def _into_range(problem: ShortfallProblem, q: Vector) -> Vector:
     return q + room * ((kappa - total) / float(room.sum()))
 
 
-def _tangents(problem: ShortfallProblem, w: Vector, eta: float) -> tuple[Vector, float]:
-    """Slope and constant of gamma |x|^2 + eta (|x| - limit), x = Q'(w - w_b)."""
+def _active(
+    problem: ShortfallProblem, w: Vector, prices: Multipliers
+) -> tuple[Vector, float]:
+    """Slope and constant below gamma |x|^2, plus h'x - |h| limit, x = Q'(w - w_b)."""
     Q = problem.root
     wb = np.zeros(Q.shape[0]) if problem.benchmark is None else problem.benchmark
     x = Q.T @ (w - wb)
-    size = float(np.linalg.norm(x))
     gamma = problem.risk_aversion
     slope = 2.0 * gamma * (Q @ x)
-    constant = -gamma * size**2
-    if problem.tracking_error is not None:
-        if size > 0:
-            slope = slope + (eta / size) * (Q @ x)
-        constant -= eta * problem.tracking_error
+    constant = -gamma * float(x @ x)
+    if problem.tracking_error is not None and prices.tracking is not None:
+        slope = slope + Q @ prices.tracking
+        constant -= prices.tracking_error * problem.tracking_error
     return slope, constant - float(slope @ wb)
 
 
@@ -150,7 +158,16 @@ def certified(
 
     Weights beyond a bound by a solver's rounding are moved onto it; the largest
     violation of any limit is measured afterwards.
+
+    Raises
+    ------
+    SolverError
+        Weights that are not finite.
     """
+    if not np.isfinite(w).all():
+        raise SolverError(
+            "a solver returned weights that are not numbers", received=path
+        )
     w = np.clip(w, problem.lower, problem.upper)
     risk = tail(-(problem.returns @ w), level=problem.level, p=problem.p)
     named: dict[str, float] = {}
@@ -186,3 +203,35 @@ def scale_of(problem: ShortfallProblem) -> float:
     R = problem.returns
     size = float(np.abs(R[:: max(1, R.shape[0] // 2000)]).mean())
     return 1.0 if size == 0.0 else float(2.0 ** np.round(-np.log2(size)))
+
+
+def largest_violation(problem: ShortfallProblem, w: Vector) -> float:
+    """Largest violation of any limit, each row in units of its largest coefficient.
+
+    `ShortfallProblem.violation` is in a row's own unit, and a row in money is never met
+    to 1e-7 of that.
+    """
+    parts = [0.0, float(np.max(problem.lower - w)), float(np.max(w - problem.upper))]
+    if problem.A_ub is not None:
+        A, b, _ = unit_rows(problem.A_ub, problem.b_ub)
+        parts.append(float(np.max(A @ w - b, initial=0.0)))
+    E, e, _ = unit_rows(problem.A_eq, problem.b_eq)
+    parts.append(float(np.max(np.abs(E @ w - e), initial=0.0)))
+    if problem.turnover is not None:
+        moved = 0.5 * float(np.abs(w - problem.current).sum())
+        parts.append(moved - problem.turnover)
+    if problem.tracking_error is not None:
+        # Relative: a daily tracking error is itself near 1e-3.
+        excess = problem.active_risk(w) - problem.tracking_error
+        parts.append(excess / max(problem.tracking_error, 1e-3))
+    return max(parts)
+
+
+def unit_rows(A: Matrix, b: Vector) -> tuple[Matrix, Vector, Vector]:
+    """Rows with their largest coefficient one, and the factor each was multiplied by.
+
+    A row may be in money or in percentage points; solvers stop at absolute tolerances.
+    """
+    size = np.abs(A).max(axis=1)
+    unit = np.where(size > 0, 1.0 / np.where(size > 0, size, 1.0), 1.0)
+    return A * unit[:, None], b * unit, unit

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from engine._typing import Matrix, Vector
+from engine._typing import Vector
 from engine.errors import InfeasibleError, SolverError, UsageError
+from engine.optimize.shortfall._certificate import unit_rows
 from engine.optimize.shortfall._problem import ShortfallProblem
 from engine.optimize.solve import solve
 
@@ -95,16 +96,6 @@ class Limits:
         if not solve(program, linear=self.linear, time_limit=time_limit).feasible:
             return None
         return np.asarray(self.w.value, dtype=np.float64)
-
-
-def unit_rows(A: Matrix, b: Vector) -> tuple[Matrix, Vector, Vector]:
-    """Rows with their largest coefficient one, and the factor each was multiplied by.
-
-    A row may be in money or in percentage points; solvers stop at absolute tolerances.
-    """
-    size = np.abs(A).max(axis=1)
-    unit = np.where(size > 0, 1.0 / np.where(size > 0, size, 1.0), 1.0)
-    return A * unit[:, None], b * unit, unit
 
 
 def feasible(problem: ShortfallProblem, only: Iterable[str] | None = None) -> bool:

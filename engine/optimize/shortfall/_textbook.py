@@ -18,8 +18,9 @@ from engine.optimize.shortfall._certificate import (
     certified,
     probabilities,
     scale_of,
+    unit_rows,
 )
-from engine.optimize.shortfall._limits import explain, no_least, unit_rows
+from engine.optimize.shortfall._limits import explain, no_least
 from engine.optimize.shortfall._problem import ShortfallProblem, ShortfallSolution
 from engine.optimize.solve import solve
 
@@ -99,7 +100,7 @@ def solve_textbook(
             # Its own unit, so that the solver's tolerance is relative to the limit.
             unit = 1.0 / problem.tracking_error if problem.tracking_error > 0 else 1.0
             limit = unit * problem.tracking_error
-            named["tracking error"] = cp.norm(unit * active, 2) <= limit
+            named["tracking error"] = cp.SOC(cp.Constant(limit), unit * active)
     if not terms:
         terms.append(cp.Constant(0.0))
     program = cp.Problem(cp.Minimize(sum(terms)), [*named.values(), *extra])
@@ -120,12 +121,16 @@ def solve_textbook(
     unit = 1.0
     if problem.tracking_error:
         unit = 1.0 / problem.tracking_error
+    tracking = None
+    if "tracking error" in named:
+        cone = np.asarray(named["tracking error"].dual_value[1], dtype=np.float64)
+        tracking = -cone.reshape(-1) * unit / scale
     prices = Multipliers(
         scenarios=dual("scenarios", s),  # of scaled losses: the scale cancels
         rows=dual("rows", row_unit.size) * row_unit / scale,
         equalities=dual("equalities", equal.size) * equality_unit / scale,
         turnover=float(dual("turnover", 1)[0]) / scale,
-        tracking_error=float(dual("tracking error", 1)[0]) * unit / scale,
+        tracking=tracking,
     )
     return certified(
         problem,

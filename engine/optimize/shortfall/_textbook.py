@@ -137,7 +137,7 @@ def solve_textbook(
         np.asarray(w.value, dtype=np.float64),
         prices,
         path="textbook",
-        iterations=int(program.solver_stats.num_iters or 0),
+        iterations=int(getattr(program.solver_stats, "num_iters", None) or 0),
         scenarios_used=s,
         notes=tuple(f"textbook: {step}" for step in solved.path),
     )

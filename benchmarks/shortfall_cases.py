@@ -34,7 +34,7 @@ def _textbook(R: np.ndarray) -> np.ndarray:
     limits: list[Any] = [cp.sum(w) == 1, w >= 0, u >= -R @ w - a]
     goal = cp.Minimize(a + cp.sum(u) / ((1.0 - LEVEL) * S))
     cp.Problem(goal, limits).solve(solver="CLARABEL")
-    return np.asarray(w.value)
+    return np.asarray(w.value, dtype=np.float64)
 
 
 def _riskfolio(frame: Any) -> np.ndarray:
@@ -53,7 +53,7 @@ def _skfolio(R: np.ndarray) -> np.ndarray:
     from skfolio import RiskMeasure
 
     least = skfolio.MeanRisk(risk_measure=RiskMeasure.CVAR, cvar_beta=LEVEL)
-    return least.fit(R).weights_
+    return np.asarray(least.fit(R).weights_)
 
 
 def _minimum(S: int, N: int) -> dict[str, Thunk]:

@@ -1,6 +1,7 @@
 from .base import Strategy as Strategy
 from .equal import EqualWeight as EqualWeight
 from .hold import Hold as Hold
+from .min_shortfall import MinimumShortfall as MinimumShortfall
 from .min_variance import MinimumVariance as MinimumVariance
 from .schedules import is_decision as is_decision
 from .shock_aware import HoldWithCash as HoldWithCash

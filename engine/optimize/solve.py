@@ -19,7 +19,7 @@ from engine.parallel import thread_limits
 CONIC_ORDER = ("CLARABEL", "SCS")
 LINEAR_ORDER = ("HIGHS", "CLARABEL")
 _RESIDUAL = 1e-6
-_PRECISE = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), 1e-10)
+_PRECISE = {"tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10}
 _TIME_OPTION = {
     "CLARABEL": "time_limit",
     "SCS": "time_limit_secs",
@@ -94,7 +94,9 @@ def solve(
     path = []
     end = None if time_limit is None else time.monotonic() + time_limit
     for solver in LINEAR_ORDER if linear else CONIC_ORDER:
-        options = dict(_PRECISE) if precise and solver == "CLARABEL" else {}
+        options: dict[str, float] = (
+            dict(_PRECISE) if precise and solver == "CLARABEL" else {}
+        )
         if end is not None:
             left = end - time.monotonic()
             if left <= 0:

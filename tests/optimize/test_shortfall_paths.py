@@ -215,7 +215,11 @@ def test_an_infeasible_problem_names_an_irreducible_conflict(method):
         upper=0.9,
     )
     error = conflict_of(problem, method)
-    assert set(error.conflict) == {"first two at most", "first at least", "lower bounds"}
+    assert set(error.conflict) == {
+        "first two at most",
+        "first at least",
+        "lower bounds",
+    }
     assert "at most 0.1" in str(error)
     for name in error.conflict:
         rest = [other for other in limit_names(problem) if other != name]
@@ -266,9 +270,7 @@ def test_an_objective_without_a_least_value(method):
 
 
 def test_quadratic_terms_are_refused_by_the_dual_program_and_go_elsewhere():
-    problem = ShortfallProblem(
-        market(60, 3), root=np.eye(3) * 0.01, risk_aversion=1.0
-    )
+    problem = ShortfallProblem(market(60, 3), root=np.eye(3) * 0.01, risk_aversion=1.0)
     with pytest.raises(UsageError, match="cannot express"):
         minimum_shortfall(problem, method="dual_linear")
     assert minimum_shortfall(problem).path in ("interior point", "textbook")
@@ -355,9 +357,7 @@ def test_highs_status_other_than_optimal_is_an_error(monkeypatch):
     import highspy
 
     kinds = highspy.HighsModelStatus
-    monkeypatch.setattr(
-        highspy.Highs, "getModelStatus", lambda self: kinds.kSolveError
-    )
+    monkeypatch.setattr(highspy.Highs, "getModelStatus", lambda self: kinds.kSolveError)
     with pytest.raises(SolverError, match="without an optimum"):
         _dual_linear.solve_dual_linear(ShortfallProblem(market(60, 3)))
 

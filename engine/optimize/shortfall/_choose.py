@@ -1,4 +1,4 @@
-"""Minimum expected shortfall: which way to solve it, and the check of what came back."""
+"""Minimum expected shortfall: which way to solve it, and a check of what came back."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def minimum_shortfall(
     raise SolverError(
         "no acceptable solution of the expected-shortfall problem",
         received="; ".join(notes),
-        fix="Allow more time, relax a limit slightly, or check the scale of the inputs.",
+        fix="Allow more time, relax a limit, or check the scale of the inputs.",
     ) from last
 
 
@@ -148,7 +148,9 @@ def _interior(
     return solve_interior(problem, tolerance=tolerance, start=start, time_limit=left)
 
 
-def _check(problem: ShortfallProblem, found: ShortfallSolution, tolerance: float) -> str:
+def _check(
+    problem: ShortfallProblem, found: ShortfallSolution, tolerance: float
+) -> str:
     """Why a solution is not good enough; empty if it is."""
     violation = largest_violation(problem, found.weights)
     if not violation <= _VIOLATION:

@@ -164,5 +164,3 @@ def _largest(problem: ShortfallProblem, mean: Vector) -> float:
     if best is None:
         raise explain(problem)
     return float(mean @ best)
-
-

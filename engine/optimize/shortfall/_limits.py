@@ -86,7 +86,9 @@ class Limits:
             if name in keep and at.size:
                 self.constraints.append(sign * (w[at] - bound[at]) >= -room(name))
 
-    def least(self, objective: Any, *, time_limit: float | None = None) -> Vector | None:
+    def least(
+        self, objective: Any, *, time_limit: float | None = None
+    ) -> Vector | None:
         """(N,) weights of the least ``objective`` within the limits; None without."""
         import cvxpy as cp
 

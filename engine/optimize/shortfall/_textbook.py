@@ -1,6 +1,7 @@
 """The textbook program in cvxpy: every term and limit as it is written, the reference.
 
-    minimise  c'w + kappa [a + 1/(1 - level) sum_s p_s u_s] + ...,  u_s >= -r_s'w - a, u >= 0
+    minimise    c'w + kappa [a + sum_s p_s u_s / (1 - level)] + ...
+    subject to  u_s >= -r_s'w - a,  u_s >= 0,  and the limits
 
 (Rockafellar and Uryasev 2000, eq. 17).
 """
@@ -32,7 +33,9 @@ def is_linear(problem: ShortfallProblem) -> bool:
 
 def has_trades(problem: ShortfallProblem) -> bool:
     """Whether buying and selling enter the problem at all."""
-    return not (problem.turnover is None and problem.buy is None and problem.sell is None)
+    return not (
+        problem.turnover is None and problem.buy is None and problem.sell is None
+    )
 
 
 def solve_textbook(
@@ -123,7 +126,8 @@ def solve_textbook(
         unit = 1.0 / problem.tracking_error
     tracking = None
     if "tracking error" in named:
-        cone = np.asarray(named["tracking error"].dual_value[1], dtype=np.float64)
+        dual_values: Any = named["tracking error"].dual_value
+        cone = np.asarray(dual_values[1], dtype=np.float64)
         tracking = -cone.reshape(-1) * unit / scale
     prices = Multipliers(
         scenarios=dual("scenarios", s),  # of scaled losses: the scale cancels
@@ -141,4 +145,3 @@ def solve_textbook(
         scenarios_used=s,
         notes=tuple(f"textbook: {step}" for step in solved.path),
     )
-

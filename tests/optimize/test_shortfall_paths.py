@@ -21,7 +21,7 @@ from engine.optimize.shortfall._certificate import (
     largest_violation,
     lower_bound,
 )
-from engine.optimize.shortfall._limits import feasible, limit_names
+from engine.optimize.shortfall._conflict import feasible, limit_names
 from engine.optimize.solve import Solved
 from engine.risk import tail_weights
 from tests.optimize.shortfall_cases import market, problems

@@ -13,7 +13,7 @@ from engine._base import frozen_array
 from engine.errors import InfeasibleError, SolverError, UsageError
 from engine.optimize.shortfall._certificate import largest_violation, scale_of
 from engine.optimize.shortfall._dual_linear import solve_dual_linear
-from engine.optimize.shortfall._limits import explain, feasible
+from engine.optimize.shortfall._conflict import explain, feasible
 from engine.optimize.shortfall._problem import ShortfallProblem, ShortfallSolution
 from engine.optimize.shortfall._textbook import is_linear, solve_textbook
 
@@ -77,6 +77,8 @@ def minimum_shortfall(
     for name, value in (("tolerance", tolerance), ("time_limit", time_limit)):
         if value is not None and not (np.isfinite(value) and value > 0):
             raise UsageError(f"{name} must be positive", received=value)
+    if np.isposinf(problem.lower).any() or np.isneginf(problem.upper).any():
+        raise UsageError("a lower bound of infinity, or an upper one of minus infinity")
     if start is not None:
         n = problem.returns.shape[1]
         start = frozen_array(start, name="start", ndim=1, shape=(n,))

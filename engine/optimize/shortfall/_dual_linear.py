@@ -27,7 +27,7 @@ from engine.optimize.shortfall._certificate import (
     scale_of,
     unit_rows,
 )
-from engine.optimize.shortfall._limits import explain, feasible, no_least
+from engine.optimize.shortfall._conflict import explain, feasible, no_least
 from engine.optimize.shortfall._problem import ShortfallProblem, ShortfallSolution
 from engine.optimize.shortfall._textbook import has_trades, is_linear
 from engine.optimize.solve import _silence_highs

@@ -11,7 +11,7 @@ from engine._base import Value, frozen_array, html_table
 from engine._typing import Matrix, Vector
 from engine.errors import UsageError
 from engine.optimize.shortfall._choose import Method, minimum_shortfall
-from engine.optimize.shortfall._limits import Limits, explain
+from engine.optimize.shortfall._conflict import Limits, explain
 from engine.optimize.shortfall._problem import ShortfallProblem, ShortfallSolution
 
 REQUIRED = "required mean"

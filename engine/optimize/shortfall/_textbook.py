@@ -21,7 +21,7 @@ from engine.optimize.shortfall._certificate import (
     scale_of,
     unit_rows,
 )
-from engine.optimize.shortfall._limits import explain, no_least
+from engine.optimize.shortfall._conflict import explain, no_least
 from engine.optimize.shortfall._problem import ShortfallProblem, ShortfallSolution
 from engine.optimize.solve import solve
 

@@ -18,6 +18,8 @@ from engine.optimize.solve import solve
 
 LOWER, UPPER = "lower bounds", "upper bounds"
 TURNOVER, TRACKING = "turnover", "tracking error"
+_IDLE = 1e-7
+"""Slack that is a solver's rounding."""
 
 
 def limit_names(problem: ShortfallProblem) -> list[str]:
@@ -46,30 +48,32 @@ class Limits:
     ) -> None:
         import cvxpy as cp
 
-        keep = set(limit_names(problem) if only is None else only)
+        names = limit_names(problem)
+        keep = set(names if only is None else only)
+        at = {name: i for i, name in enumerate(names)}
+        self.names = names
         self.w = w = cp.Variable(problem.returns.shape[1])
-        self.slack: dict[str, Any] = {}
+        self.slack: Any = cp.Variable(len(names), nonneg=True) if elastic else None
         self.constraints: list[Any] = []
 
         def room(name: str) -> Any:
-            if not elastic:
-                return 0.0
-            return self.slack.setdefault(name, cp.Variable(nonneg=True))
+            return self.slack[at[name]] if elastic else 0.0
 
-        if problem.A_ub is not None:
-            A, b, unit = unit_rows(problem.A_ub, problem.b_ub)
-            for i, name in enumerate(problem.row_names):
-                if name in keep:
-                    self.constraints.append(A[i] @ w <= b[i] + room(name) * unit[i])
-        A, b, unit = unit_rows(problem.A_eq, problem.b_eq)
-        for i, name in enumerate(problem.equality_names):
-            if name not in keep:
-                continue
-            miss = A[i] @ w - b[i]
-            if elastic:
-                self.constraints.append(cp.abs(miss) <= room(name) * unit[i])
-            else:
-                self.constraints.append(miss == 0)
+        def rows(A: Any, b: Any, labels: tuple[str, ...]) -> tuple[Any, Any]:
+            """Excess over the right-hand sides, and the room for it, of kept rows."""
+            kept = np.array([i for i, k in enumerate(labels) if k in keep], dtype=int)
+            A, b, unit = unit_rows(A[kept], b[kept])
+            where = [at[labels[i]] for i in kept]
+            return A @ w - b, cp.multiply(unit, self.slack[where]) if elastic else 0.0
+
+        if keep.intersection(problem.row_names) and problem.A_ub is not None:
+            excess, more = rows(problem.A_ub, problem.b_ub, problem.row_names)
+            self.constraints.append(excess <= more)
+        if keep.intersection(problem.equality_names):
+            miss, more = rows(problem.A_eq, problem.b_eq, problem.equality_names)
+            self.constraints += (
+                [miss <= more, -miss <= more] if elastic else [miss == 0]
+            )
         if TURNOVER in keep:
             moved = 0.5 * cp.norm1(w - problem.current)
             self.constraints.append(moved <= problem.turnover + room(TURNOVER))
@@ -82,9 +86,10 @@ class Limits:
             (LOWER, problem.lower, 1.0),
             (UPPER, problem.upper, -1.0),
         ):
-            at = np.flatnonzero(np.isfinite(bound))
-            if name in keep and at.size:
-                self.constraints.append(sign * (w[at] - bound[at]) >= -room(name))
+            finite = np.flatnonzero(np.isfinite(bound))
+            if name in keep and finite.size:
+                inside = sign * (w[finite] - bound[finite])
+                self.constraints.append(inside >= -room(name))
 
     def least(
         self, objective: Any, *, time_limit: float | None = None
@@ -108,20 +113,24 @@ def feasible(problem: ShortfallProblem, only: Iterable[str] | None = None) -> bo
 def explain(problem: ShortfallProblem) -> InfeasibleError:
     """Build the error: an irreducible conflict and the smallest relaxation.
 
-    The deletion filter (Chinneck and Dravnieks 1991) drops each limit in turn and
-    keeps it dropped when the rest stays infeasible; what remains conflicts, and any
-    single one of it removed leaves a feasible problem. The relaxation minimises the
-    sum of slacks over all limits at once, each in its own unit.
+    The deletion filter (Chinneck and Dravnieks 1991) drops limits, halves of them
+    first and then one by one, and keeps them dropped when the rest stays infeasible;
+    what remains conflicts, and any single one of it removed leaves a feasible problem.
+    The relaxation minimises the sum of slacks over all limits at once, each in its own
+    unit.
     """
     conflict = limit_names(problem)
-    for name in list(conflict):
-        rest = [other for other in conflict if other != name]
-        try:
-            still = not feasible(problem, rest)
-        except SolverError:
-            still = False
-        if still:
-            conflict = rest
+    size = len(conflict)
+    while size > 1:
+        size = (size + 1) // 2
+        for i in range(0, len(conflict), size)[::-1]:
+            rest = conflict[:i] + conflict[i + size :]
+            try:
+                still = not feasible(problem, rest)
+            except SolverError:
+                still = False
+            if still:
+                conflict = rest
     return InfeasibleError(
         "no weights satisfy these limits together: "
         + "; ".join(_describe(problem, name) for name in conflict),
@@ -132,16 +141,19 @@ def explain(problem: ShortfallProblem) -> InfeasibleError:
 
 
 def _sentences(problem: ShortfallProblem) -> tuple[str, ...]:
+    import cvxpy as cp
+
     limits = Limits(problem, elastic=True)
     try:
-        if limits.least(sum(limits.slack.values())) is None:
+        if limits.least(cp.sum(limits.slack)) is None:
             return ()
     except SolverError:
         return ()
+    slack = np.asarray(limits.slack.value)
     return tuple(
-        f"widen {name} by {float(slack.value):.6g}"
-        for name, slack in limits.slack.items()
-        if float(slack.value) > 1e-9
+        f"widen {name} by {more:.6g}"
+        for name, more in zip(limits.names, slack, strict=True)
+        if more > _IDLE
     )
 
 

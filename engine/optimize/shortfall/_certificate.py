@@ -205,6 +205,21 @@ def scale_of(problem: ShortfallProblem) -> float:
     return 1.0 if size == 0.0 else float(2.0 ** np.round(-np.log2(size)))
 
 
+def objective_scale(problem: ShortfallProblem) -> float:
+    """What a weight of one usually adds to the objective, all terms together.
+
+    Terms may cancel, and a digit of nothing is no measure.
+    """
+    total = problem.shortfall_weight / scale_of(problem)
+    for rate in (problem.linear, problem.buy, problem.sell):
+        if rate is not None:
+            total += float(np.abs(rate).max())
+    if problem.root is not None and problem.risk_aversion > 0:
+        variance = np.einsum("ik,ik->i", problem.root, problem.root)
+        total += problem.risk_aversion * float(variance.max())
+    return total
+
+
 def largest_violation(problem: ShortfallProblem, w: Vector) -> float:
     """Largest violation of any limit, each row in units of its largest coefficient.
 

@@ -11,9 +11,13 @@ import numpy as np
 
 from engine._base import frozen_array
 from engine.errors import InfeasibleError, SolverError, UsageError
-from engine.optimize.shortfall._certificate import largest_violation, scale_of
-from engine.optimize.shortfall._dual_linear import solve_dual_linear
+from engine.optimize.shortfall._certificate import (
+    largest_violation,
+    objective_scale,
+)
 from engine.optimize.shortfall._conflict import explain, feasible
+from engine.optimize.shortfall._dual_linear import solve_dual_linear
+from engine.optimize.shortfall._interior import solve_interior
 from engine.optimize.shortfall._problem import ShortfallProblem, ShortfallSolution
 from engine.optimize.shortfall._textbook import is_linear, solve_textbook
 
@@ -65,8 +69,9 @@ def minimum_shortfall(
         falls without end.
     SolverError
         No attempt gave weights within 1e-7 of every limit and proved them optimal to
-        1e-6 (or ``tolerance``, if larger) of the objective. Weights that fail these
-        checks are never returned.
+        1e-6 (or ``tolerance``, if larger) of the objective, or of what its terms
+        usually amount to where they cancel. Weights that fail these checks are never
+        returned.
 
     Notes
     -----
@@ -141,12 +146,6 @@ def _solver(way: str) -> Attempt:
 def _interior(
     problem: ShortfallProblem, tolerance: float, start: Any, left: float | None
 ) -> ShortfallSolution:
-    try:
-        from engine.optimize.shortfall._interior import (  # pyright: ignore
-            solve_interior,
-        )
-    except ImportError as error:
-        raise SolverError("the interior point is not available") from error
     return solve_interior(problem, tolerance=tolerance, start=start, time_limit=left)
 
 
@@ -160,7 +159,7 @@ def _check(
     size = max(
         abs(found.objective),
         problem.shortfall_weight * abs(found.expected_shortfall),
-        problem.shortfall_weight / scale_of(problem),
+        objective_scale(problem),
     )
     gap = found.gap / size if size > 0 else found.gap
     allowed = max(_GAP, tolerance)

@@ -118,7 +118,10 @@ def solve(
         if status not in (cp.OPTIMAL, cp.OPTIMAL_INACCURATE):
             path.append(f"{solver}: {status}")
             continue
-        residual = float(np.max([np.max(c.violation()) for c in problem.constraints]))
+        with np.errstate(divide="ignore", invalid="ignore"):  # a cone at its tip
+            residual = float(
+                np.max([np.max(c.violation()) for c in problem.constraints])
+            )
         path.append(f"{solver}: {status}, largest violation {residual:.1e}")
         if residual <= _RESIDUAL:
             return Solved(True, float(problem.value), tuple(path))

@@ -32,7 +32,9 @@ def size_of(problem, solution):
         typical += 0.0 if rate is None else float(np.abs(rate).max())
     if problem.root is not None:
         typical += problem.risk_aversion * float((problem.root**2).sum(axis=1).max())
-    return max(abs(solution.objective), typical, 1e-6)
+    if typical == 0.0:  # nothing to minimise
+        return 1.0
+    return max(abs(solution.objective), typical)
 
 
 def check(problem, solution, tolerance=1e-6):

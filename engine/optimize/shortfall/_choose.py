@@ -96,7 +96,9 @@ def minimum_shortfall(
             notes.append(f"{way}: no time left of {time_limit:g} s")
             continue
         try:
-            found = _solver(way)(problem, tolerance, start, left)
+            # What comes back is checked: an overflow on the way there is no news.
+            with np.errstate(all="ignore"):
+                found = _solver(way)(problem, tolerance, start, left)
         except InfeasibleError:
             if not feasible(problem):
                 raise explain(problem) from None

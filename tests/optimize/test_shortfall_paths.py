@@ -301,8 +301,8 @@ def test_a_failed_attempt_is_recorded_and_the_next_is_tried(failure, monkeypatch
     found = minimum_shortfall(ShortfallProblem(market(60, 3)))
     assert found.path == "textbook"
     assert [note.split(":")[0] for note in found.notes[:2]] == [
-        "interior_point",
         "dual_linear",
+        "interior_point",
     ]
     assert "residual" in found.notes[-1] or "violation" in found.notes[-1]
 
@@ -320,6 +320,19 @@ def test_when_every_attempt_fails_there_are_no_weights(failure, monkeypatch):
     assert textbook(problem).path == "textbook"
 
 
+def test_the_order_follows_size_and_structure():
+    small, large = market(100, 4), market(30_000, 4)
+    root = {"root": np.eye(4) * 0.01, "risk_aversion": 1.0}
+    order = _choose._order
+    every = {"interior_point", "dual_linear", "textbook"}
+    assert order(ShortfallProblem(small))[0] == "dual_linear"
+    assert order(ShortfallProblem(large))[0] == "interior_point"
+    assert order(ShortfallProblem(large, shortfall_weight=0.0))[0] == "dual_linear"
+    assert order(ShortfallProblem(small, **root)) == ("interior_point", "textbook")
+    assert set(order(ShortfallProblem(small))) == every
+    assert minimum_shortfall(ShortfallProblem(large)).path == "interior point"
+
+
 def test_a_named_method_never_becomes_another(monkeypatch):
     monkeypatch.setattr(_choose, "solve_dual_linear", dies)
     with pytest.raises(SolverError, match="the solver died"):
@@ -330,9 +343,9 @@ def test_a_false_cry_of_infeasible_is_checked(monkeypatch):
     def cries(*args, **options):
         raise InfeasibleError("nothing fits")
 
-    monkeypatch.setattr(_choose, "_interior", cries)
+    monkeypatch.setattr(_choose, "solve_dual_linear", cries)
     found = minimum_shortfall(ShortfallProblem(market(60, 3)))
-    assert found.path == "dual linear program"
+    assert found.path == "interior point"
     assert "they are not" in found.notes[0]
 
 

@@ -26,6 +26,10 @@ METHODS = ("auto", "interior_point", "dual_linear", "textbook")
 
 _VIOLATION = 1e-7
 """Of a weight, or of a row's largest coefficient: below what any trade can move."""
+_SIMPLEX = 100_000
+"""Returns (S times N) up to which the simplex method on the dual takes less time than
+the interior point: measured from N 10 to 200, where they cross between S 500 and
+4,000."""
 _GAP = 1e-6
 """Relative: the promise that all ways give the same shortfall to six digits."""
 
@@ -46,8 +50,9 @@ def minimum_shortfall(
     method : {"auto", "interior_point", "dual_linear", "textbook"}, default "auto"
         ``auto`` tries, in this order, the structured interior point, HiGHS on the dual
         linear program (only without quadratic terms) and the textbook program in
-        cvxpy; without scenarios in the objective the dual comes first. Any other value
-        tries that one alone.
+        cvxpy. Up to 100,000 returns (S times N), and where the objective has no
+        expected shortfall, the dual program comes first. Any other value tries that
+        one alone.
     tolerance : float, default 1e-8
         Relative duality gap at which the interior point stops.
     start : (N,) array_like, optional
@@ -125,8 +130,9 @@ def _order(problem: ShortfallProblem) -> tuple[str, ...]:
     """Ways to try, in order."""
     if not is_linear(problem):
         return ("interior_point", "textbook")
-    if problem.shortfall_weight == 0:  # a plain linear program of N columns
-        return ("dual_linear", "textbook")
+    no_tail = problem.shortfall_weight == 0  # a plain linear program of N columns
+    if no_tail or problem.returns.size <= _SIMPLEX:
+        return ("dual_linear", "interior_point", "textbook")
     return ("interior_point", "dual_linear", "textbook")
 
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from engine._typing import Vector
 from engine.optimize.shortfall._problem import ShortfallProblem
-from engine.optimize.shortfall._reduction import Duals
+from engine.optimize.shortfall._reduction import Duals, implied_bounds
 
-_FAR = 1e3
+_FAR = 10.0
 
 
 def feasible_tail(q: Vector, top: Vector, total: float) -> Vector:
@@ -52,7 +52,7 @@ def lower_bound(
     Returns
     -------
     float
-        Where a bound on a weight is infinite, weights more than 1,000 (times its own
+        Where a weight has no bound, nor one that the equalities imply, weights more than 10 (times its own
         size, if larger) from ``w`` are not looked at: the slope there is a rounding
         error, which no finite number of digits tells from zero.
     """
@@ -83,8 +83,9 @@ def lower_bound(
         g += slope
         value -= weight * float(y @ y) + float(slope @ benchmark)
     far = _FAR * max(1.0, float(np.abs(w).max()))
-    lower = np.where(np.isfinite(p.lower), p.lower, np.minimum(w - far, p.upper))
-    upper = np.where(np.isfinite(p.upper), p.upper, np.maximum(w + far, p.lower))
+    lower, upper = implied_bounds(p)
+    lower = np.where(np.isfinite(lower), lower, np.minimum(w - far, p.upper))
+    upper = np.where(np.isfinite(upper), upper, np.maximum(w + far, p.lower))
     if p.current is None:
         return value + float(np.minimum(g * lower, g * upper).sum())
     tau = 0.0

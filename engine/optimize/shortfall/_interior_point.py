@@ -30,6 +30,7 @@ from engine.errors import SolverError
 _ROWS = 2048
 _VANISHED = 1e-9
 _REFINEMENTS = 3
+_LEAST = 1e-100
 
 
 @dataclass(slots=True)
@@ -86,10 +87,14 @@ class Point:
     tau: float
     cone: float
     iterations: int
+    mu: float
     gap: float
     primal: float
     dual: float
     converged: bool
+    x: Vector
+    y: Vector
+    price: Vector
     trace: list[tuple] = field(default_factory=list)
 
 
@@ -130,7 +135,14 @@ def _value_at_risk(losses: Vector, pi: Vector, kappa: float, x: float) -> float:
 class _Iterate:
     """One interior point solve: the pairs of slacks x and duals y, and the rest."""
 
-    def __init__(self, core: Core, w: Vector, mu: float) -> None:
+    def __init__(
+        self,
+        core: Core,
+        w: Vector,
+        mu: float,
+        before: Point | None = None,
+        same: tuple = (),
+    ) -> None:
         self.core = core
         n = self.n = core.linear.size
         s = core.X.shape[0] if core.kappa > 0 else 0
@@ -163,7 +175,11 @@ class _Iterate:
         if self.coupled and core.gram is None:
             assert core.root is not None
             core.gram = core.root @ core.root.T
+        if before is not None:
+            w = before.w
         self._start(w, mu)
+        if before is not None:
+            self._resume(before, *same)
 
     def _start(self, w: Vector, mu: float) -> None:
         core, n = self.core, self.n
@@ -183,8 +199,9 @@ class _Iterate:
             self.x[self.t], self.x[self.z] = tau / q, tau / u
         else:
             self.Xv = np.empty(0)
-        self.x[self.l] = np.maximum(w[self.low] - core.lower[self.low], 1e-6)
-        self.x[self.h] = np.maximum(core.upper[self.high] - w[self.high], 1e-6)
+        near = max(mu, 1e-6)  # nearer a bound its dual would start above one
+        self.x[self.l] = np.maximum(w[self.low] - core.lower[self.low], near)
+        self.x[self.h] = np.maximum(core.upper[self.high] - w[self.high], near)
         # A row without room starts as if it had some; the step closes the difference.
         size = 0.05 * max(1.0, float(np.abs(w).max(initial=0.0)))
         if core.b.size:
@@ -203,6 +220,32 @@ class _Iterate:
         self.lam = np.zeros(core.e.size)
         self.price = np.zeros(core.traded.size)
         self.Xq = core.X.T @ self.y[self.t] if self.s else np.zeros(n + 1)
+
+    def _resume(self, before: Point, new: np.ndarray, old: np.ndarray) -> None:
+        """Take over a point; its scenarios ``old`` are ``new`` here.
+
+        Scenarios it did not have stay centred around it: far from the value at risk
+        they change next to nothing.
+        """
+        s, m = self.s, before.q.size
+        for mine, its in ((self.x, before.x), (self.y, before.y)):
+            mine[2 * s :] = its[2 * m :]
+            mine[new], mine[s + new] = its[old], its[m + old]
+        self.lam, self.price = before.lam, before.price
+        if s:
+            self.Xv += before.a - self.v_[-1]
+            self.v_[-1] = before.a
+            fresh = np.ones(s, dtype=bool)
+            fresh[new] = False
+            excess = self.core.base[fresh] - self.Xv[fresh]
+            pi = self.core.pi[fresh]
+            mu = before.mu
+            q, u = centred(excess, pi, self.core.pi.mean() / (2.0 * mu))
+            tau = mu * self.omega[self.t][fresh]
+            at = np.flatnonzero(fresh)
+            self.y[at], self.y[s + at] = q, u
+            self.x[at], self.x[s + at] = tau / q, tau / u
+            self.Xq = self.core.X.T @ self.y[self.t]
 
     def _risk(self, w: Vector) -> Vector:
         assert self.core.root is not None
@@ -271,7 +314,9 @@ class _Iterate:
         H = np.zeros((n + 1, n + 1), order="F")
         if self.s:
             d = self.d = 1.0 / (x[self.z] / y[self.z] + x[self.t] / y[self.t])
-            keep = np.flatnonzero(d > d.max() * _VANISHED)
+            # Below the strongest few lie the scenarios that hold the other directions.
+            rank = max(0, d.size - 4 * (n + 1))
+            keep = np.flatnonzero(d > np.partition(d, rank)[rank] * _VANISHED)
             some = keep.size < 0.8 * d.size
             rows = keep.size if some else d.size
             for i in range(0, rows, _ROWS):
@@ -313,12 +358,12 @@ class _Iterate:
             self.weight = weight
         at = np.arange(n + 1)
         H[at, at] += diagonal
-        top = float(H[at, at].max())
+        top = H[at, at] + 1e-300
         # A direction that nothing resists (no bound, no scenario) gets a little
         # resistance; refinement removes what it does to the step.
         shift = 1e-15 * top
         for _ in range(8):
-            H[at, at] += shift
+            H[at, at] = top + shift
             chol, info = lapack.dpotrf(H, lower=1, clean=0)
             if info == 0:
                 break
@@ -412,7 +457,7 @@ class _Iterate:
                 f_left -= self.border.T @ lam
                 g_left = right - self.border @ dv + self.D * lam
             left = float(np.abs(f_left).max())
-            if turn == _REFINEMENTS or left <= 1e-13 * size or left > 0.3 * before:
+            if turn == _REFINEMENTS or left <= 1e-13 * size or left > 0.5 * before:
                 break
             before = left
             more, more_lam = self._solve(f_left, g_left)
@@ -482,8 +527,8 @@ class _Iterate:
 
     def move(self, primal: float, dual: float) -> None:
         """Take the step by these lengths."""
-        self.x += primal * self.dx
-        self.y += dual * self.dy
+        self.x = np.maximum(self.x + primal * self.dx, _LEAST)
+        self.y = np.maximum(self.y + dual * self.dy, _LEAST)
         self.v_ += primal * self.dw
         self.lam = self.lam + dual * self.dlam
         if self.core.traded.size:
@@ -505,18 +550,41 @@ def solve_core(
     *,
     mu: float,
     tolerance: float,
+    before: Point | None = None,
+    same: tuple[np.ndarray, np.ndarray] | tuple[()] = (),
     max_iterations: int = 100,
     correctors: int = 2,
     deadline: float = np.inf,
 ) -> Point:
     """Solve from ``w``, inside its bounds, with every pair centred at ``mu``.
 
+    ``before``, where a solve on other scenarios stopped, replaces ``w``; ``same`` are
+    the positions, here and there, of the scenarios both have.
+
     Returns the last point, ``converged`` or not; raises `SolverError` only where no
     step can be computed.
     """
-    it = _Iterate(core, w, mu)
+    with np.errstate(all="ignore"):  # a point without end is seen by its residuals
+        return _solve(
+            _Iterate(core, w, mu, before, same),
+            tolerance,
+            max_iterations,
+            correctors,
+            deadline,
+        )
+
+
+def _solve(
+    it: _Iterate,
+    tolerance: float,
+    max_iterations: int,
+    correctors: int,
+    deadline: float,
+) -> Point:
+    core = it.core
     n = it.n
     trace: list[tuple] = []
+    open_ended = it.low.size < n or it.high.size < n
     converged, stuck, k = False, 0, 0
     for k in range(max_iterations + 1):
         it.residuals()
@@ -528,21 +596,21 @@ def solve_core(
         trace.append((objective, it.gap, it.primal, it.dual))
         if not np.isfinite(it.gap + it.primal + it.dual):
             break
-        if (
-            it.gap <= tolerance * scale
-            and it.primal <= max(1e-11, 0.01 * tolerance)
-            and it.dual <= max(1e-9, tolerance)
-        ):
+        # Without a bound on a weight the least slope left counts; but a gap that is
+        # used up leaves no step to improve it.
+        done = it.gap <= tolerance * scale and it.primal <= max(1e-11, 0.01 * tolerance)
+        used = it.gap <= 1e-4 * tolerance * scale
+        if done and (used or it.dual <= (1e-12 if open_ended else 0.1 * tolerance)):
             converged = True
             break
         if k == max_iterations or stuck >= 3 or time.monotonic() > deadline:
             break
         try:
             it.factor()
+            it.step(-it.x * it.y)
         except SolverError:
             break
         mean = it.gap / it.total
-        it.step(-it.x * it.y)
         ap, ad = (min(1.0, length) for length in it.lengths())
         after = float((it.x + ap * it.dx) @ (it.y + ad * it.dy))
         sigma = min(1.0, max(after / it.gap, 1e-8)) ** 3
@@ -564,9 +632,13 @@ def solve_core(
         tau=float(it.y[it.to][0]) if core.turnover is not None else 0.0,
         cone=float(it.y[it.te][0]) if core.tracking is not None else 0.0,
         iterations=k,
+        mu=it.gap / it.total,
         gap=it.gap,
         primal=it.primal,
         dual=it.dual,
         converged=converged,
+        x=it.x,
+        y=it.y,
+        price=it.price,
         trace=trace,
     )

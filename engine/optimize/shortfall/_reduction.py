@@ -198,6 +198,7 @@ def reduce(problem: ShortfallProblem) -> Reduced:
     lower, upper = p.lower, p.upper
     if np.isposinf(lower).any() or np.isneginf(upper).any():
         raise UsageError("a lower bound of infinity, or an upper one of minus infinity")
+    lower, upper = implied_bounds(p)
     fixed = upper - lower <= _FIXED
     if p.turnover is not None and p.turnover <= _FIXED:
         fixed = np.ones_like(fixed)
@@ -211,14 +212,53 @@ def reduce(problem: ShortfallProblem) -> Reduced:
             )
         held = np.clip(held, lower, upper)
     else:
+        if (lower - upper).max() > _ROOM:
+            i = int(np.argmax(lower - upper))
+            raise InfeasibleError(
+                "the equalities and bounds leave a weight no value",
+                received=f"position {i}: at least {lower[i]:.6g}, at most "
+                f"{upper[i]:.6g}",
+                conflict=("bounds", *p.equality_names),
+            )
         held = np.where(fixed, lower, 0.0)
         held[fixed] += 0.5 * (upper - lower)[fixed]
+        held = np.where(fixed, np.clip(held, p.lower, p.upper), 0.0)
     rows, mass = _distinct(p)
     base = None
     if fixed.any():
         base = -(p.returns @ held)
         base = base if rows is None else base[rows]
     return Reduced(p, np.flatnonzero(~fixed), held, rows, mass, base)
+
+
+def implied_bounds(p: ShortfallProblem) -> tuple[Vector, Vector]:
+    """Bounds of each weight that the equalities and the other bounds imply.
+
+    A long-only budget without upper bounds implies one of its own. A bound that is
+    given finite is replaced only where the implied one meets its opposite.
+    """
+    lower, upper = p.lower, p.upper
+    low, high = lower.copy(), upper.copy()
+    for row, e in zip(p.A_eq, p.b_eq, strict=True):
+        for a, b in ((row, float(e)), (-row, -float(e))):
+            at = np.flatnonzero(a)
+            with np.errstate(invalid="ignore"):
+                least = np.where(a > 0, a * lower, a * upper)[at]
+            open_ended = ~np.isfinite(least)
+            count = int(open_ended.sum())
+            total = float(least[~open_ended].sum())
+            free = (count - open_ended) == 0
+            rest = b - (total - np.where(open_ended, 0.0, least))
+            with np.errstate(over="ignore"):
+                limit = rest / a[at]
+            up, down = at[free & (a[at] > 0)], at[free & (a[at] < 0)]
+            high[up] = np.minimum(high[up], limit[free & (a[at] > 0)])
+            low[down] = np.maximum(low[down], limit[free & (a[at] < 0)])
+    met = high - low <= _FIXED
+    return (
+        np.where(met | ~np.isfinite(lower), low, lower),
+        np.where(met | ~np.isfinite(upper), high, upper),
+    )
 
 
 def _distinct(p: ShortfallProblem) -> tuple[np.ndarray | None, Vector]:

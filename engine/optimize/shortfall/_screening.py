@@ -25,9 +25,11 @@ from engine.optimize.shortfall._interior_point import Core, Point, solve_core
 from engine.optimize.shortfall._reduction import Duals, Reduced
 
 _SMALL = 3000
-_FIRST = 3.0
-_LATER = 2.0
-_COARSE = 1e-3
+_TAILS = (4.0, 3.0, 2.0)
+_COARSE = 0.01
+_MOVED = 0.02
+_DEAD = 1e-3
+_RESUMED = 30
 _ROUNDS = 30
 _SAMPLE = 8
 
@@ -52,7 +54,7 @@ def inside(core: Core, w: Vector | None = None) -> Vector:
     n = low.size
     width = high - low
     if w is not None:
-        room = np.minimum(1e-2 / n, 0.1 * np.where(np.isfinite(width), width, 1.0))
+        room = np.minimum(0.1 / n, 0.1 * np.where(np.isfinite(width), width, 1.0))
         return np.clip(w, low + room, high - room)
     finite = np.isfinite(low) & np.isfinite(high)
     start = np.full(n, 1.0 / n)
@@ -149,21 +151,24 @@ def screened(
             losses = reduced.losses(reduced.full(w))
             unit = _unit(reduced, losses, w)
             worth = unit * p.shortfall_weight
-        kept = worst(losses, pi, _FIRST, least)
+        kept = worst(losses, pi, _TAILS[0], least)
         kept = None if kept.size > 0.7 * s else kept
     aim = 0.3 * tolerance
     now = aim if kept is None else max(_COARSE, aim)
-    heat = 0.3
+    before, same, mu, resume = None, (), 0.3, True
     for _ in range(_ROUNDS):
         core = reduced.core(kept, unit)
-        scale = core.pi.mean() if core.pi.size and core.kappa else 1.0 / n
+        if before is None:
+            mu *= core.pi.mean() if core.pi.size and core.kappa else 1.0 / n
         left = max_iterations - found.iterations
         point = solve_core(
             core,
             w,
-            mu=heat * scale,
+            mu=mu,
             tolerance=now,
-            max_iterations=max(left, 0),
+            before=before,
+            same=same,
+            max_iterations=max(min(left, _RESUMED if before is not None else left), 0),
             deadline=deadline,
         )
         found.iterations += point.iterations
@@ -177,6 +182,17 @@ def screened(
         if gap <= tolerance * size and found.violation <= 1e-8:
             return found
         if not point.converged:
+            if time.monotonic() < deadline and found.iterations < max_iterations:
+                # Resuming needs a point that is still central; and a few scenarios
+                # alone may leave the objective without end.
+                if before is not None:
+                    before, same, mu, resume = None, (), 0.3, False
+                    w = inside(core, found.w[reduced.free])
+                    continue
+                if kept is not None:
+                    kept, mu, now = None, 0.3, aim
+                    w = inside(core, found.w[reduced.free])
+                    continue
             raise SolverError(
                 "the interior point stopped before its aim",
                 received=f"relative gap {point.gap:.2e}, primal residual "
@@ -186,33 +202,55 @@ def screened(
             )
         if time.monotonic() > deadline:
             break
-        if kept is None:
-            aim *= 0.1
-            now = aim
-            if aim < 1e-13:
-                break
-            continue
-        a = point.a * unit
-        out = np.ones(s, dtype=bool)
-        out[kept] = False
-        beyond = int((out & (losses > a)).sum())
-        if beyond or now > aim:
-            tail = worst(losses, pi, _LATER, least)
-            kept = np.union1d(kept[point.q > 1e-3 * core.pi], tail)
-            kept = None if kept.size > 0.7 * s else kept
+        far = 0.0
+        if kept is not None:
+            out = np.ones(s, dtype=bool)
+            out[kept] = False
+            far = float(pi[out & (losses > point.a * unit)].sum())
+        last, before, same = kept, None, ()
+        if far > _MOVED:
+            # The tail moved: what was kept stays, or it would come back later.
+            assert kept is not None
+            kept = np.union1d(kept, worst(losses, pi, _TAILS[1], least))
+            w, mu = inside(core, point.w), 0.1
         else:
-            aim *= 0.1
-        if now == aim and aim < 1e-13:
-            break
-        now = aim if not beyond or now <= _COARSE else now
-        w = inside(core, point.w)
-        heat = 0.05
+            if now <= aim and far == 0.0:
+                if kept is None or aim < 1e-12:
+                    break
+                aim *= 0.1
+            now = aim
+            if kept is not None:
+                kept = np.union1d(
+                    kept[point.q > _DEAD * core.pi],
+                    worst(losses, pi, _TAILS[2], least),
+                )
+            if resume:
+                before, same = point, _shared(kept, last, s)
+            else:
+                w, mu = inside(core, point.w), 0.1
+        if kept is not None and kept.size > 0.7 * s:
+            kept = None
+            same = _shared(None, last, s) if before is not None else ()
     raise SolverError(
         "the gap of the interior point stays open",
         received=f"relative gap {(found.objective - found.bound) / worth:.2e}, "
         f"violation {found.violation:.2e}",
         expected=f"relative gap {tolerance:.1e}",
     )
+
+
+def _shared(
+    new: np.ndarray | None, old: np.ndarray | None, s: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions in both of the scenarios that both have."""
+    every = np.arange(s)
+    _, i, j = np.intersect1d(
+        every if new is None else new,
+        every if old is None else old,
+        assume_unique=True,
+        return_indices=True,
+    )
+    return i, j
 
 
 def _unit(reduced: Reduced, losses: Vector, w: Vector) -> float:
@@ -228,6 +266,8 @@ def _record(
 ) -> Vector:
     """Note weights and bound where they are better; losses in every scenario."""
     p = reduced.problem
+    if not np.isfinite(point.w).all():
+        return reduced.losses(found.w)
     w = reduced.full(np.clip(point.w, p.lower[reduced.free], p.upper[reduced.free]))
     losses = reduced.losses(w)
     violation = max(p.violation(w), 0.0)

@@ -1,8 +1,11 @@
 """Three ways to minimum expected shortfall give one answer, or say why they cannot."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.special import ndtri
 from scipy.stats import qmc
 
@@ -182,8 +185,6 @@ def test_prices_are_slopes_of_the_objective():
         "tracking error": {"tracking_error": 0.002 + 1e-6},
         "budget": {"b_eq": np.array([1 + 1e-5]), "A_eq": np.ones((1, 5))},
     }
-    from dataclasses import replace
-
     here = minimum_shortfall(problem, method="textbook")
     for name, change in changes.items():
         step = 1e-6 if name == "tracking error" else 1e-5
@@ -221,6 +222,36 @@ def test_an_infeasible_problem_names_an_irreducible_conflict(method):
         rest = [other for other in limit_names(problem) if other != name]
         assert feasible(problem, rest)
     assert error.relaxation
+
+
+@settings(max_examples=15)
+@given(problems(), st.integers(0, 1000))
+def test_random_conflicts_are_irreducible(problem, seed):
+    """A row that no weights within the bounds and budget can meet, or nearly none."""
+    rng = np.random.default_rng(seed)
+    n = problem.lower.size
+    row = rng.normal(size=n)
+    least = float(np.minimum(row * problem.lower, row * problem.upper).sum())
+    middle = float(row.mean())
+    right = least + rng.uniform(-0.5, 0.9) * (middle - least)
+    rows = np.zeros((0, n)) if problem.A_ub is None else problem.A_ub
+    bounds = np.zeros(0) if problem.b_ub is None else problem.b_ub
+    harder = replace(
+        problem,
+        A_ub=np.vstack([rows, row]),
+        b_ub=np.append(bounds, right),
+        row_names=(*problem.row_names, "new"),
+    )
+    possible = feasible(harder)
+    for method in ("auto", "interior_point", "textbook"):
+        if possible:
+            assert minimum_shortfall(harder, method=method).violation < np.inf
+            continue
+        error = conflict_of(harder, method)
+        assert "new" in error.conflict
+        assert not feasible(harder, error.conflict)
+        for name in error.conflict:
+            assert feasible(harder, [k for k in error.conflict if k != name])
 
 
 def test_turnover_and_tracking_error_appear_in_conflicts():
@@ -285,8 +316,6 @@ def dies(*args, **options):
 
 def returns_rubbish(problem, *args, **options):
     good = _textbook.solve_textbook(problem)
-    from dataclasses import replace
-
     return replace(good, weights=np.full(good.weights.size, 0.9))
 
 
@@ -351,7 +380,6 @@ def test_a_false_cry_of_infeasible_is_checked(monkeypatch):
 
 def test_an_unproven_answer_is_refused(monkeypatch):
     """The right weights with a bound far below are not accepted as optimal."""
-    from dataclasses import replace
 
     def loose(problem, **options):
         good = _dual_linear.solve_dual_linear(problem)

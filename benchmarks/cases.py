@@ -14,6 +14,7 @@ from benchmarks import (
     rolling_cases,
     sampling_cases,
     scoring_cases,
+    shortfall_cases,
     simulation_cases,
     stress_cases,
     views_cases,
@@ -31,6 +32,7 @@ CASES = (
     *risk_cases.CASES,
     *views_cases.CASES,
     *stress_cases.CASES,
+    *shortfall_cases.CASES,
     *MONTE_CARLO,
     *PORTFOLIO,
 )

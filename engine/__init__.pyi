@@ -1,6 +1,7 @@
 from . import covariance as covariance
 from . import data as data
 from . import errors as errors
+from . import optimize as optimize
 from . import parallel as parallel
 from . import risk as risk
 from . import sampling as sampling

@@ -8,6 +8,7 @@ from .foils import HoldWithCash as HoldWithCash
 from .foils import HoldWithShort as HoldWithShort
 from .foils import HoldWithSwap as HoldWithSwap
 from .hold import Hold as Hold
+from .min_shortfall import MinimumShortfall as MinimumShortfall
 from .min_variance import MinimumVariance as MinimumVariance
 from .schedules import is_decision as is_decision
 from .shock_aware import ShockAware as ShockAware

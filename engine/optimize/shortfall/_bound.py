@@ -52,9 +52,9 @@ def lower_bound(
     Returns
     -------
     float
-        Where a weight has no bound, nor one that the equalities imply, weights more than 10 (times its own
-        size, if larger) from ``w`` are not looked at: the slope there is a rounding
-        error, which no finite number of digits tells from zero.
+        Where a weight has no bound, nor one that the equalities imply, weights more
+        than 10 (times its own size, if larger) from ``w`` are not looked at: the slope
+        there is a rounding error, which no finite number of digits tells from zero.
     """
     p, kappa = problem, problem.shortfall_weight
     g = np.zeros(w.size) if p.linear is None else p.linear.copy()

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from scipy.linalg import blas, lapack
@@ -144,7 +145,7 @@ class _Iterate:
         same: tuple = (),
     ) -> None:
         self.core = core
-        n = self.n = core.linear.size
+        self.n = core.linear.size
         s = core.X.shape[0] if core.kappa > 0 else 0
         self.low = np.flatnonzero(np.isfinite(core.lower))
         self.high = np.flatnonzero(np.isfinite(core.upper))
@@ -161,9 +162,9 @@ class _Iterate:
             int(core.tracking is not None),
         )
         edges = np.concatenate([[0], np.cumsum(sizes)])
-        (
-            self.t, self.z, self.l, self.h, self.r, self.u, self.v, self.to, self.te
-        ) = (slice(int(i), int(j)) for i, j in zip(edges[:-1], edges[1:], strict=True))  # fmt: skip
+        parts = [slice(int(i), int(j)) for i, j in pairwise(edges)]
+        self.t, self.z, self.l, self.h, self.r = parts[:5]
+        self.u, self.v, self.to, self.te = parts[5:]
         self.s = s
         self.omega = np.ones(edges[-1])
         if s:
@@ -419,6 +420,8 @@ class _Iterate:
         """Newton step for ``x dy + y dx = c``; leaves dx, dy and the rest in self."""
         core, n, x, y, p = self.core, self.n, self.x, self.y, self.p
         f = -self.g
+        none = c[:0]
+        dh = dq = Xdh = Xdv = Xdq = hu = hv = m0 = none
         cp = (c - y * p) / x
         f[self.low] += cp[self.l]
         f[self.high] -= cp[self.h]
@@ -498,7 +501,9 @@ class _Iterate:
     def lengths(self) -> tuple[float, float]:
         """Longest primal and dual step; one length where a square couples them."""
         primal, dual = _longest(self.x, self.dx), _longest(self.y, self.dy)
-        return (min(primal, dual),) * 2 if self.coupled else (primal, dual)
+        if self.coupled:
+            primal = dual = min(primal, dual)
+        return primal, dual
 
     def _direction(self) -> tuple:
         names = ("dx", "dy", "dw", "dlam", "dprice", "Xdv", "Xdq")

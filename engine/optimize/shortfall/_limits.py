@@ -57,7 +57,7 @@ def _check_linear(p: ShortfallProblem) -> None:
             line[columns - 2 * m - int(trades) + 2 * j + (sign < 0)] = -1.0
             over.append(line)
             right.append(sign * b / size)
-    A = csr_array(np.array(over)) if over else None
+    A: Any = csr_array(np.array(over)) if over else None
     extra: dict[str, Any] = {}
     cost = np.zeros(columns)
     cost[columns - 2 * m - int(trades) :] = 1.0

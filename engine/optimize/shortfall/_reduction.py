@@ -283,5 +283,5 @@ def _distinct(p: ShortfallProblem) -> tuple[np.ndarray | None, Vector]:
                 same[part] = (R[order[part + 1]] == R[order[part]]).all(axis=1)
             group = np.concatenate([[0], np.cumsum(~same)])
             first = order[np.concatenate([[True], ~same])]
-            return first, np.bincount(group, weights=mass[order])
+            return first, np.bincount(group, weights=mass[order]).astype(np.float64)
     return (None, mass) if rows.size == s else (rows, mass[rows])

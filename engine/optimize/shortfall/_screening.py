@@ -111,7 +111,7 @@ def normal_start(core: Core, rows: Vector, w: Vector, level: float) -> Vector:
 def worst(losses: Vector, pi: Vector, mass: float, least: int) -> np.ndarray:
     """The worst scenarios, at least ``least`` of them and ``mass`` together."""
     s = losses.size
-    some = min(s, max(least, int(math.ceil(mass * s / max(float(pi.sum()), 1e-300)))))
+    some = min(s, max(least, math.ceil(mass * s / max(float(pi.sum()), 1e-300))))
     while some < s:
         at = np.argpartition(losses, s - some)[s - some :]
         if pi[at].sum() >= mass:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import linalg
 from scipy.linalg import lapack
 
 from engine._typing import Matrix, Vector
@@ -247,7 +246,9 @@ def _path(q: Quadratic) -> Any:
         S = K.T @ HK
         S[np.arange(P, P + M), np.arange(P, P + M)] += s / z
         if P + M:
-            lu = linalg.lu_factor(S, check_finite=False)
+            *lu, info = lapack.dgetrf(S)
+            if info != 0:
+                return None
 
         def step(cl: Vector, cu: Vector, cs: Vector) -> Any:
             """Newton step for the complementarity right sides."""
@@ -258,7 +259,7 @@ def _path(q: Quadratic) -> Any:
             if P + M:
                 # Rows of G: G dw + ds = rs and s dz + z ds = cs.
                 right = np.concatenate([rp, rs - cs / z])
-                dual = linalg.lu_solve(lu, right - K.T @ hb, check_finite=False)
+                dual = lapack.dgetrs(*lu, right - K.T @ hb)[0]
                 dw = hb + HK @ dual
                 dy, dz = dual[:P], -dual[P:]
             else:

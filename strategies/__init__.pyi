@@ -2,6 +2,12 @@ from .base import Strategy as Strategy
 from .equal import EqualWeight as EqualWeight
 from .hold import Hold as Hold
 from .min_variance import MinimumVariance as MinimumVariance
+from .risk_based import HierarchicalRiskParity as HierarchicalRiskParity
+from .risk_based import InverseVolatility as InverseVolatility
+from .risk_based import MaximumDiversification as MaximumDiversification
+from .risk_based import RiskParity as RiskParity
+from .rules import FixedMix as FixedMix
+from .rules import Momentum as Momentum
 from .schedules import is_decision as is_decision
 from .shock_aware import HoldWithCash as HoldWithCash
 from .shock_aware import ShockAware as ShockAware

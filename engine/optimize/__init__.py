@@ -1,1 +1,5 @@
-"""Optimisation behind `propose`: problem, solvers, infeasibility."""
+"""Optimisation: `propose` and its problem, and portfolios made from a covariance."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -57,8 +57,7 @@ def risk_budgeting(covariance: Any, budgets: Any = None) -> Any:
         risk = read_covariance(covariance, moving=True)
         b = _budgets(budgets, risk)
         sigma = np.sqrt(risk.variances)
-        start = np.sqrt(b) / sigma
-        x = _descend(risk, b, start / np.sqrt(start @ (risk @ start)))
+        x = _descend(risk, b, np.sqrt(b) / sigma)
         if not _error(risk, b, x) <= TOLERANCE:
             x = _newton(risk, b, x)
     if not _error(risk, b, x) <= TOLERANCE:
@@ -100,11 +99,13 @@ def _error(risk: Risk, b: Vector, x: Vector) -> float:
 def _descend(risk: Risk, b: Vector, x: Vector) -> Vector:
     from engine.kernels.budgeting import budget_dense, budget_factor
 
-    x = np.where(np.isfinite(x), x, 1.0 / np.sqrt(risk.variances))
+    variance = float(x @ (risk @ x))
+    if variance > 0:
+        x = x / np.sqrt(variance)  # the scale at which contributions sum to one
     if risk.dense is not None:
         budget_dense(risk.dense, b, x, _SWEEP, _SWEEPS)
     else:
-        budget_factor(*risk.parts(), b, x, _SWEEP, _SWEEPS)
+        budget_factor(*risk.parts(), b, x, _SWEEP, 20 * _SWEEPS)
     return x
 
 

@@ -117,7 +117,9 @@ def efficient_frontier(
         As `mean_variance`; also for bounds that are not finite.
     """
     if isinstance(n_points, bool) or int(n_points) != n_points or n_points < 2:
-        raise UsageError("n_points must be a whole number, 2 or more", received=n_points)
+        raise UsageError(
+            "n_points must be a whole number, 2 or more", received=n_points
+        )
     with thread_limits(1):
         problem = read_problem(mean, covariance, **limits)
         check_finite_choice(problem)
@@ -182,9 +184,13 @@ def _corners(problem: Problem) -> tuple[Vector, Matrix, Matrix, Matrix] | None:
                 _meeting(q.lower - w[:, 0], w[:, 1], free & (w[:, 1] < -small)),
                 _meeting(q.upper - w[:, 0], w[:, 1], free & (w[:, 1] > small)),
                 _meeting(
-                    -reduced[:, 0], reduced[:, 1], low & ~same & (reduced[:, 1] < -steady)
+                    -reduced[:, 0],
+                    reduced[:, 1],
+                    low & ~same & (reduced[:, 1] < -steady),
                 ),
-                _meeting(-reduced[:, 0], reduced[:, 1], high & (reduced[:, 1] > steady)),
+                _meeting(
+                    -reduced[:, 0], reduced[:, 1], high & (reduced[:, 1] > steady)
+                ),
                 _meeting(room, slope, ~taut & (slope > small)),
                 _meeting(-z[:, 0], z[:, 1], taut & (z[:, 1] < 0)),
             ]

@@ -217,7 +217,9 @@ def read_vector(
     """(N,) of one number or of one per asset; a Series or mapping by name."""
     if values is None:
         values = default
-    if isinstance(values, dict) or hasattr(values, "index") and hasattr(values, "loc"):
+    if isinstance(values, dict) or (
+        hasattr(values, "index") and hasattr(values, "loc")
+    ):
         import pandas as pd
 
         series = pd.Series(values)

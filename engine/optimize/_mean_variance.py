@@ -1,8 +1,8 @@
 """Mean-variance portfolios (Markowitz 1952): fast, and with a proof on every answer.
 
-    minimise   gamma/2 w'Sigma w - mean'w
-    subject to A_eq w = b_eq (the budget by default), A_ub w <= b_ub,
-               lower <= w <= upper
+minimise   gamma/2 w'Sigma w - mean'w
+subject to A_eq w = b_eq (the budget by default), A_ub w <= b_ub,
+           lower <= w <= upper
 """
 
 from __future__ import annotations
@@ -402,9 +402,7 @@ def maximum_utility(
 def check_finite_choice(problem: Problem) -> None:
     """Refuse problems whose optimum over the limits may be infinitely far away."""
     if not (np.isfinite(problem.lower).all() and np.isfinite(problem.upper).all()):
-        i = int(
-            np.argmax(~(np.isfinite(problem.lower) & np.isfinite(problem.upper)))
-        )
+        i = int(np.argmax(~(np.isfinite(problem.lower) & np.isfinite(problem.upper))))
         raise DataError(
             "this objective needs finite bounds",
             asset=problem.risk.name(i),

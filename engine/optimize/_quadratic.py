@@ -23,6 +23,7 @@ FAR = 1e4
 """An infinite bound is read as this far for the lower bound on the optimum."""
 _STEPS = 80
 _NEAR_EDGE = 0.995
+_PATIENCE = 15
 _REPAIRS = 12
 _SIGN = 1e-11
 _CLOSE = 1e-11
@@ -193,127 +194,125 @@ def _merit(point: Point, unit: float) -> float:
     return max(abs(point.gap) / unit, point.violation)
 
 
+class _Limits:
+    """All inequalities as ``T w - t >= 0``: lower bounds, upper bounds, rows of G."""
+
+    def __init__(self, q: Quadratic) -> None:
+        self.G = q.G
+        self.low = np.flatnonzero(np.isfinite(q.lower))
+        self.high = np.flatnonzero(np.isfinite(q.upper))
+        self.t = np.concatenate([q.lower[self.low], -q.upper[self.high], -q.h])
+        self.bounds = self.low.size + self.high.size
+
+    def times(self, w: Vector) -> Vector:
+        """``T w``."""
+        return np.concatenate([w[self.low], -w[self.high], -(self.G @ w)])
+
+    def add_bounds(self, v: Vector, out: Vector, sign: float = 1.0) -> None:
+        """Add the part of ``T'v`` that belongs to bounds to ``out``."""
+        out[self.low] += v[: self.low.size]
+        out[self.high] -= sign * v[self.low.size : self.bounds]
+
+
+class _Step:
+    """One linearisation of the optimality conditions; None of it outlives the step.
+
+    x and v are the slacks of the limits and their prices; ``rd``, ``re``, ``rt`` the
+    residuals of stationarity, equalities and slacks.
+    """
+
+    def __init__(self, q: Quadratic, limits: _Limits, K: Matrix, at: Any) -> None:
+        w, y, x, v = at
+        self.limits, self.K, self.P = limits, K, q.e.size
+        z = v[limits.bounds :]
+        self.Pw = q.times(w)
+        self.rd = K @ np.concatenate([y, -z]) - self.Pw - q.c
+        limits.add_bounds(v, self.rd)
+        self.re = q.e - q.E @ w
+        self.rt = limits.times(w) - limits.t - x
+        self.x, self.v = x, v
+        self.mu = float(x @ v) / max(x.size, 1)
+
+    def residual(self, w: Vector) -> float:
+        """Largest residual; complementarity relative to the quadratic term."""
+        return max(
+            float(np.abs(self.rd).max(initial=0.0)),
+            float(np.abs(self.re).max(initial=0.0)),
+            float(np.abs(self.rt).max(initial=0.0)),
+            self.mu * self.x.size / max(1.0, abs(float(w @ self.Pw))),
+        )
+
+    def factorise(self, q: Quadratic) -> bool:
+        """Factorise the Newton matrix; False where it is singular."""
+        B = self.limits.bounds
+        theta = np.zeros(q.c.size)
+        self.limits.add_bounds(self.v / self.x, theta, sign=-1.0)
+        self.H = _Newton(q.risk, q.scale, theta)
+        if not self.H.ok or not self.K.shape[1]:
+            return self.H.ok
+        self.HK = self.H.solve(self.K)
+        S = self.K.T @ self.HK
+        rows = np.arange(self.P, self.K.shape[1])
+        S[rows, rows] += self.x[B:] / self.v[B:]
+        *self.lu, info = lapack.dgetrf(S)
+        return info == 0
+
+    def direction(self, target: Vector) -> tuple[Vector, Vector, Vector, Vector]:
+        """Step of w, y, x and v towards products ``x v`` that change by ``target``."""
+        B, x, v, rt = self.limits.bounds, self.x, self.v, self.rt
+        b = self.rd.copy()
+        self.limits.add_bounds((target - v * rt) / x, b)
+        dw, dy = self.H.solve(b), np.empty(0)
+        if self.K.shape[1]:
+            right = np.concatenate([self.re, rt[B:] - target[B:] / v[B:]])
+            dual = lapack.dgetrs(*self.lu, right - self.K.T @ dw)[0]
+            dw, dy = dw + self.HK @ dual, dual[: self.P]
+        dx = self.limits.times(dw) + rt
+        return dw, dy, dx, (target - v * dx) / x
+
+
 def _path(q: Quadratic) -> Any:
     """Follow the central path; the last iterate and its guess of the active set."""
-    n, P, M = q.c.size, q.e.size, q.h.size
-    iL, iU = np.flatnonzero(np.isfinite(q.lower)), np.flatnonzero(np.isfinite(q.upper))
-    lo, up = q.lower[iL], q.upper[iU]
-    K = np.vstack([q.E, q.G]).T.copy(order="F")  # (n, P + M)
+    n, P = q.c.size, q.e.size
+    limits = _Limits(q)
+    K = np.vstack([q.E, q.G]).T.copy(order="F")  # (N, P + M)
     w = np.linalg.lstsq(q.E, q.e, rcond=None)[0] if P else np.zeros(n)
     typical = max(float(np.abs(w).mean()), 1e-3 / n)
-    slack = lambda v: np.maximum(v, typical)  # noqa: E731
-    xl, xu, s = slack(w[iL] - lo), slack(up - w[iU]), slack(q.h - q.G @ w)
-    count = xl.size + xu.size + s.size
+    x = np.maximum(limits.times(w) - limits.t, typical)
     g = q.times(w) + q.c
     price = max(0.1 * typical, 0.1 * float(np.abs(g - np.median(g)).mean()))
-    l, u, z = np.full(xl.size, price), np.full(xu.size, price), np.full(M, price)
-    y = np.zeros(P)
-    best, since = np.inf, 0
-    for iteration in range(1, _STEPS + 1):
-        Pw = q.times(w)
-        rd = -(Pw + q.c - K @ np.concatenate([y, -z]))
-        rd[iL] += l
-        rd[iU] -= u
-        rp = q.e - q.E @ w
-        rs = q.h - q.G @ w - s
-        rl, ru = w[iL] - lo - xl, up - w[iU] - xu
-        mu = float(xl @ l + xu @ u + s @ z) / max(count, 1)
-        residual = max(
-            np.abs(rd).max(initial=0.0),
-            np.abs(rp).max(initial=0.0),
-            np.abs(rs).max(initial=0.0),
-            np.abs(rl).max(initial=0.0),
-            np.abs(ru).max(initial=0.0),
-            mu * count / max(1.0, abs(float(w @ Pw))),
-        )
+    y, v = np.zeros(P), np.full(x.size, price)
+    best, since, iterations = np.inf, 0, 0
+    while iterations < _STEPS:
+        step = _Step(q, limits, K, (w, y, x, v))
+        residual = step.residual(w)
         if not np.isfinite(residual):
             return None
-        if residual < _CLOSE:
+        since = 0 if residual < 0.5 * best else since + 1
+        best = min(best, residual)
+        if residual < _CLOSE or since > _PATIENCE:
             break
-        if residual < 0.5 * best:
-            best, since = residual, 0
-        else:
-            since += 1
-            if since > 15:
-                break
-        theta = np.zeros(n)
-        theta[iL] += l / xl
-        theta[iU] += u / xu
-        H = _Newton(q.risk, q.scale, theta)
-        if not H.ok:
+        iterations += 1
+        if not step.factorise(q):
             return None
-        HK = H.solve(K) if P + M else K
-        S = K.T @ HK
-        S[np.arange(P, P + M), np.arange(P, P + M)] += s / z
-        if P + M:
-            *lu, info = lapack.dgetrf(S)
-            if info != 0:
-                return None
-
-        def step(cl: Vector, cu: Vector, cs: Vector) -> Any:
-            """Newton step for the complementarity right sides."""
-            b = rd.copy()
-            b[iL] += (cl - l * rl) / xl
-            b[iU] -= (cu - u * ru) / xu
-            hb = H.solve(b)
-            if P + M:
-                # Rows of G: G dw + ds = rs and s dz + z ds = cs.
-                right = np.concatenate([rp, rs - cs / z])
-                dual = lapack.dgetrs(*lu, right - K.T @ hb)[0]
-                dw = hb + HK @ dual
-                dy, dz = dual[:P], -dual[P:]
-            else:
-                dw, dy, dz = hb, np.empty(0), np.empty(0)
-            dxl, dxu = dw[iL] + rl, ru - dw[iU]
-            ds = rs - q.G @ dw
-            return (
-                dw,
-                dy,
-                dz,
-                (cl - l * dxl) / xl,
-                (cu - u * dxu) / xu,
-                dxl,
-                dxu,
-                ds,
-            )
-
-        dw, dy, dz, dl, du, dxl, dxu, ds = step(-xl * l, -xu * u, -s * z)
-        a = _longest((xl, dxl), (xu, dxu), (s, ds))
-        b = _longest((l, dl), (u, du), (z, dz))
-        after = (
-            float(
-                (xl + a * dxl) @ (l + b * dl)
-                + (xu + a * dxu) @ (u + b * du)
-                + (s + a * ds) @ (z + b * dz)
-            )
-            / max(count, 1)
-        )
-        centre = (after / mu) ** 3 * mu if mu > 0 else 0.0
-        dw, dy, dz, dl, du, dxl, dxu, ds = step(
-            centre - xl * l - dxl * dl,
-            centre - xu * u - dxu * du,
-            centre - s * z - ds * dz,
-        )
-        a = min(
-            1.0,
-            _NEAR_EDGE
-            * _longest((xl, dxl), (xu, dxu), (s, ds), (l, dl), (u, du), (z, dz)),
-        )
-        w, y, z = w + a * dw, y + a * dy, z + a * dz
-        l, u = l + a * dl, u + a * du
-        xl, xu, s = xl + a * dxl, xu + a * dxu, s + a * ds
+        _, _, dx, dv = step.direction(-x * v)
+        after = (x + _longest(x, dx) * dx) @ (v + _longest(v, dv) * dv)
+        mu = step.mu
+        centre = (float(after) / x.size / mu) ** 3 * mu if mu > 0 else 0.0
+        dw, dy, dx, dv = step.direction(centre - x * v - dx * dv)
+        a = min(1.0, _NEAR_EDGE * min(_longest(x, dx), _longest(v, dv)))
+        w, y, x, v = w + a * dw, y + a * dy, x + a * dx, v + a * dv
     low, high = np.zeros(n, bool), np.zeros(n, bool)
-    low[iL], high[iU] = xl < l, xu < u
-    return w, y, z, low, high, s < z, iteration
+    tight = x < v
+    low[limits.low] = tight[: limits.low.size]
+    high[limits.high] = tight[limits.low.size : limits.bounds]
+    return w, y, v[limits.bounds :], low, high, tight[limits.bounds :], iterations
 
 
-def _longest(*pairs: tuple[Vector, Vector]) -> float:
-    """Longest step that keeps every positive vector positive."""
-    longest = 1e300
-    for x, dx in pairs:
-        down = dx < 0
-        if down.any():
-            longest = min(longest, float((-x[down] / dx[down]).min()))
+def _longest(x: Vector, dx: Vector) -> float:
+    """Longest step, at most one and a little, that keeps x positive."""
+    down = dx < 0
+    longest = float((-x[down] / dx[down]).min()) if down.any() else np.inf
     return min(longest, 1.0 / _NEAR_EDGE)
 
 
@@ -361,9 +360,7 @@ def solve_on(q: Quadratic, low: Any, high: Any, taut: Any, c: Vector) -> Any:
 
         w[free], dual = solve(right, k)
         # One refinement: the Schur complement squares the condition.
-        more, extra = solve(
-            -(c + q.times(w))[free] + KF @ dual, k - KF.T @ w[free]
-        )
+        more, extra = solve(-(c + q.times(w))[free] + KF @ dual, k - KF.T @ w[free])
         w[free] += more
         dual = dual + extra
     z = np.zeros((q.h.size, c.shape[1]))

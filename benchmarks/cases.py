@@ -10,6 +10,7 @@ from __future__ import annotations
 from benchmarks import (
     covariance_cases,
     data_cases,
+    quadratic_cases,
     risk_cases,
     rolling_cases,
     sampling_cases,
@@ -31,6 +32,7 @@ CASES = (
     *risk_cases.CASES,
     *views_cases.CASES,
     *stress_cases.CASES,
+    *quadratic_cases.CASES,
     *MONTE_CARLO,
     *PORTFOLIO,
 )

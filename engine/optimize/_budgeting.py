@@ -13,7 +13,6 @@ from engine.parallel import thread_limits
 
 TOLERANCE = 1e-9
 """Largest relative difference of a risk contribution from its budget."""
-_SWEEP = 1e-10
 _SWEEPS = 100
 _NEWTON = 100
 _SUM = 1e-9
@@ -57,7 +56,9 @@ def risk_budgeting(covariance: Any, budgets: Any = None) -> Any:
         risk = read_covariance(covariance, moving=True)
         b = _budgets(budgets, risk)
         sigma = np.sqrt(risk.variances)
-        x = _descend(risk, b, np.sqrt(b) / sigma)
+        x = _descend(risk, b, np.sqrt(b) / sigma, TOLERANCE)
+        if not _error(risk, b, x) <= TOLERANCE:
+            x = _descend(risk, b, x, 0.01 * TOLERANCE)
         if not _error(risk, b, x) <= TOLERANCE:
             x = _newton(risk, b, x)
     if not _error(risk, b, x) <= TOLERANCE:
@@ -96,16 +97,16 @@ def _error(risk: Risk, b: Vector, x: Vector) -> float:
     return float(np.abs(contribution / total / b - 1.0).max())
 
 
-def _descend(risk: Risk, b: Vector, x: Vector) -> Vector:
+def _descend(risk: Risk, b: Vector, x: Vector, tolerance: float) -> Vector:
     from engine.kernels.budgeting import budget_dense, budget_factor
 
     variance = float(x @ (risk @ x))
     if variance > 0:
         x = x / np.sqrt(variance)  # the scale at which contributions sum to one
     if risk.dense is not None:
-        budget_dense(risk.dense, b, x, _SWEEP, _SWEEPS)
+        budget_dense(risk.dense, b, x, tolerance, _SWEEPS)
     else:
-        budget_factor(*risk.parts(), b, x, _SWEEP, 20 * _SWEEPS)
+        budget_factor(*risk.parts(), b, x, tolerance, 20 * _SWEEPS)
     return x
 
 

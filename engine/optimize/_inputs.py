@@ -196,7 +196,7 @@ def _check_semidefinite(risk: Risk) -> None:
         C32 *= single[:, None]
     diagonal = np.where(still, 1.0, 1.0 - _MARGIN).astype(np.float32)
     np.fill_diagonal(C32, diagonal)
-    if lapack.spotrf(C32.T, lower=0, clean=0, overwrite_a=1)[1] == 0:
+    if lapack.spotrf(C32.T, lower=1, clean=0, overwrite_a=1)[1] == 0:
         return
     C = Q / np.outer(sigma, sigma)
     C[np.diag_indices_from(C)] += _NEGATIVE + np.where(still, 1.0, 0.0)

@@ -22,6 +22,8 @@ from engine.parallel import thread_limits
 
 _DECADES = 14
 _PRECISION = 1e-13
+_RISKLESS = 1e-10
+"""A variance this small beside the largest is that of cash."""
 
 Found = tuple[Point, tuple[str, ...]]
 
@@ -90,12 +92,14 @@ def maximum_ratio(
             excess = float(problem.mean @ w) - risk_free
             return excess - gamma * float(w @ (problem.risk @ w))
 
-        found = _search(problem, distance)
+        riskless = floor**2 <= _RISKLESS * float(problem.risk.variances.max())
+        idle = float(problem.mean @ least.w) - risk_free
+        found = None if riskless and idle > 0 else _search(problem, distance)
         if found is None:
             raise ModelError(
                 "the ratio has no maximum within the limits",
                 received=f"a least volatility of {floor:.3g} with an excess return of "
-                f"{float(problem.mean @ least.w) - risk_free:.3g}",
+                f"{idle:.3g}",
                 fix="Bound the weights, and hold cash apart from the risky assets.",
             )
         gamma, (point, path) = found

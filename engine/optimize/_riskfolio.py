@@ -391,6 +391,7 @@ def _recorded() -> Iterator[tuple[Any, list[tuple[str, str]]]]:
             raise SolverError(
                 "riskfolio-lib failed",
                 received=f"{type(error).__name__}: {error}",
+                fix="Clusters need correlations that differ; try HRP or risk_budgeting.",
             ) from error
         finally:
             module.cp = original

@@ -83,7 +83,8 @@ def _mean_variance(N: int, K: int) -> dict[str, Thunk]:
         risk = cp.sum_squares(f) + cp.sum_squares(cp.multiply(s, w))
         # In units of 1e-4, so that its tolerances mean something.
         target = cp.Minimize(1e4 * (gamma / 2 * risk - mu @ w))
-        cp.Problem(target, [f == A.T @ w, cp.sum(w) == 1, w >= 0]).solve("CLARABEL")
+        limits: list[Any] = [f == A.T @ w, cp.sum(w) == 1, w >= 0]
+        cp.Problem(target, limits).solve("CLARABEL")
         return goal(w.value)
 
     def matrix(solver: str, **options: Any):
@@ -92,7 +93,8 @@ def _mean_variance(N: int, K: int) -> dict[str, Thunk]:
         target = cp.Minimize(1e4 * (gamma / 2 * risk - mu @ w))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            cp.Problem(target, [cp.sum(w) == 1, w >= 0]).solve(solver, **options)
+            limits: list[Any] = [cp.sum(w) == 1, w >= 0]
+            cp.Problem(target, limits).solve(solver, **options)
         return goal(w.value)
 
     candidates: dict[str, Thunk] = {
@@ -139,17 +141,16 @@ def _frontier(N: int, points: int) -> dict[str, Thunk]:
             w = cp.Variable(N)
             risk = cp.quad_form(w, cp.psd_wrap(1e4 * dense))
             means = (1e4 * mu) @ w >= 1e4 * (target - room)
-            problem = cp.Problem(cp.Minimize(risk), [cp.sum(w) == 1, w >= 0, means])
+            limits: list[Any] = [cp.sum(w) == 1, w >= 0, means]
+            problem = cp.Problem(cp.Minimize(risk), limits)
             problem.solve("CLARABEL")
             out.append(volatility(w.value))
         return np.array(out)
 
     L = np.linalg.cholesky(dense)
     w, level = cp.Variable(N), cp.Parameter()
-    compiled = cp.Problem(
-        cp.Minimize(1e4 * cp.sum_squares(L.T @ w)),
-        [cp.sum(w) == 1, w >= 0, (1e4 * mu) @ w >= level],
-    )
+    limits: list[Any] = [cp.sum(w) == 1, w >= 0, (1e4 * mu) @ w >= level]
+    compiled = cp.Problem(cp.Minimize(1e4 * cp.sum_squares(L.T @ w)), limits)
 
     def parametric():
         out = []

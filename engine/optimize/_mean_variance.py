@@ -250,8 +250,11 @@ class Problem:
 def acceptable(q: Quadratic, point: Point, gap: float) -> bool:
     """Whether the proof is good enough: relative to the terms of the objective."""
     w = point.w
+    largest = float(np.abs(w).max(initial=0.0))
     size = 0.5 * abs(float(w @ q.times(w))) + float(np.abs(q.c) @ np.abs(w))
-    scale = max(1.0, float(np.abs(w).max(initial=0.0)))
+    # An optimum without risk or mean is zero, to which nothing is relative.
+    size += 0.01 * q.scale * float(q.risk.variances.mean()) * largest**2
+    scale = max(1.0, largest)
     return (
         np.isfinite(point.gap)
         and abs(point.gap) <= gap * size + 1e-300
@@ -292,8 +295,7 @@ def _textbook(q: Quadratic, problem: Problem, path: tuple[str, ...]) -> Any:
             fix="Widen a bound, or drop a row.",
         )
     # cvxpy: the gradient plus E'dual is zero.
-    y = np.zeros(0) if equal is None else -np.atleast_1d(equal.dual_value) * unit
-    z = np.zeros(0) if rows is None else np.atleast_1d(rows.dual_value) * unit
+    y, z = -unit * _dual(equal), unit * _dual(rows)
     x = np.clip(np.asarray(w.value, dtype=np.float64), q.lower, q.upper)
     point = certify(q, x, y, z, 0)
     if not acceptable(q, point, _TEXTBOOK_GAP) and point.violation > 1e-7:
@@ -303,6 +305,10 @@ def _textbook(q: Quadratic, problem: Problem, path: tuple[str, ...]) -> Any:
             expected=f"a violation below 1e-7, not {point.violation:.1e}",
         )
     return point, path
+
+
+def _dual(limit: Any) -> Vector:
+    return np.zeros(0) if limit is None else np.atleast_1d(limit.dual_value)
 
 
 def read_problem(

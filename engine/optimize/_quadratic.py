@@ -276,7 +276,9 @@ def _path(q: Quadratic) -> Any:
     n, P = q.c.size, q.e.size
     limits = _Limits(q)
     K = np.vstack([q.E, q.G]).T.copy(order="F")  # (N, P + M)
-    w = np.linalg.lstsq(q.E, q.e, rcond=None)[0] if P else np.zeros(n)
+    w: Vector = np.zeros(n)
+    if P:
+        w = np.asarray(np.linalg.lstsq(q.E, q.e, rcond=None)[0], dtype=np.float64)
     typical = max(float(np.abs(w).mean()), 1e-3 / n)
     x = np.maximum(limits.times(w) - limits.t, typical)
     g = q.times(w) + q.c
@@ -346,6 +348,7 @@ def solve_on(q: Quadratic, low: Any, high: Any, taut: Any, c: Vector) -> Any:
             return None
         HK = H.solve(KF) if K.shape[0] else KF
         S = KF.T @ HK
+        factor = S
         if K.shape[0]:
             factor, info = lapack.dpotrf(S, lower=1, clean=0)
             if info != 0:

@@ -196,7 +196,7 @@ def _most_return(problem: Problem) -> float:
         b_ub=problem.h if problem.h.size else None,
         A_eq=problem.E if problem.e.size else None,
         b_eq=problem.e if problem.e.size else None,
-        bounds=np.column_stack([problem.lower, problem.upper]),
+        bounds=list(zip(problem.lower, problem.upper, strict=True)),
         method="highs",
         options={"dual_feasibility_tolerance": 1e-10},
     )
@@ -206,7 +206,7 @@ def _most_return(problem: Problem) -> float:
             conflict=("bounds", *problem.equality_names, *problem.row_names),
             fix="Widen a bound, or drop a row.",
         )
-    return -size * float(done.fun) if done.status == 0 else np.inf
+    return -size * float(np.asarray(done.fun)) if done.status == 0 else np.inf
 
 
 def _typical(problem: Problem) -> float:

@@ -391,7 +391,7 @@ def _recorded() -> Iterator[tuple[Any, list[tuple[str, str]]]]:
             raise SolverError(
                 "riskfolio-lib failed",
                 received=f"{type(error).__name__}: {error}",
-                fix="Clusters need correlations that differ; try HRP or risk_budgeting.",
+                fix="Clusters need correlations that differ; or use HRP.",
             ) from error
         finally:
             module.cp = original

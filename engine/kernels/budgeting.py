@@ -96,3 +96,15 @@ def symmetry(Q):
                     largest = max(largest, abs(a))
                     difference = max(difference, abs(a - b))
     return largest + total, difference
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def correlation_single(Q, inverse, margin, out):
+    """Write the upper triangle of the correlation to out, single precision. No checks.
+
+    Q (N, N); inverse (N,) of the volatilities; margin is taken off the unit diagonal.
+    """
+    for i in range(Q.shape[0]):
+        out[i, i] = 1.0 - margin
+        for j in range(i + 1, Q.shape[0]):
+            out[i, j] = Q[i, j] * inverse[i] * inverse[j]

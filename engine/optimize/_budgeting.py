@@ -13,6 +13,7 @@ from engine.parallel import thread_limits
 
 TOLERANCE = 1e-9
 """Largest relative difference of a risk contribution from its budget."""
+_COMMON = 12
 _SWEEPS = 100
 _NEWTON = 100
 _SUM = 1e-9
@@ -22,9 +23,10 @@ def risk_budgeting(covariance: Any, budgets: Any = None) -> Any:
     """Long-only weights whose contributions to volatility are in given proportions.
 
     The one portfolio with ``w_i (Sigma w)_i / w'Sigma w = b_i``: equal risk
-    contribution (Maillard, Roncalli, Teiletche 2010) for equal budgets. Cyclical
-    coordinate descent (Griveau-Billion, Richard, Roncalli 2013), then, where that is
-    slow, Newton's method on the same strictly convex problem (Spinu 2013).
+    contribution (Maillard, Roncalli, Teiletche 2010) for equal budgets. Newton steps on
+    a common factor, then, where those do not do, cyclical coordinate descent
+    (Griveau-Billion, Richard, Roncalli 2013), then Newton's method in full on the same
+    strictly convex problem (Spinu 2013).
 
     Parameters
     ----------
@@ -56,15 +58,18 @@ def risk_budgeting(covariance: Any, budgets: Any = None) -> Any:
         risk = read_covariance(covariance, moving=True)
         b = _budgets(budgets, risk)
         sigma = np.sqrt(risk.variances)
-        x = _descend(risk, b, np.sqrt(b) / sigma, TOLERANCE)
-        if not _error(risk, b, x) <= TOLERANCE:
-            x = _descend(risk, b, x, 0.01 * TOLERANCE)
-        if not _error(risk, b, x) <= TOLERANCE:
+        x, error = _common_factor(risk, b, np.sqrt(b) / sigma)
+        for tolerance in (TOLERANCE, 0.01 * TOLERANCE):
+            if not error <= TOLERANCE:
+                x = _descend(risk, b, x, tolerance)
+                error = _error(risk, b, x)
+        if not error <= TOLERANCE:
             x = _newton(risk, b, x)
-    if not _error(risk, b, x) <= TOLERANCE:
+            error = _error(risk, b, x)
+    if not error <= TOLERANCE:
         raise ModelError(
             "no long-only book meets the risk budgets within 1e-9",
-            received=f"a relative error of {_error(risk, b, x):.1e}",
+            received=f"a relative error of {error:.1e}",
             expected="a covariance under which every long-only book has risk",
             fix="Shrink the covariance: engine.covariance.ledoit_wolf.",
         )
@@ -97,12 +102,41 @@ def _error(risk: Risk, b: Vector, x: Vector) -> float:
     return float(np.abs(contribution / total / b - 1.0).max())
 
 
+def _common_factor(risk: Risk, b: Vector, x: Vector) -> tuple[Vector, float]:
+    """Newton steps that read the covariance as one common factor and a diagonal.
+
+    Returns the best point and its error. One product with the covariance a step; on
+    most markets five steps are enough, and elsewhere coordinate descent goes on.
+    """
+    Qx = risk @ x
+    variance = float(x @ Qx)
+    if not variance > 0:
+        return x, np.inf
+    scale = 1.0 / np.sqrt(variance)  # contributions sum to one
+    x, Qx = scale * x, scale * Qx
+    v = Qx
+    own = np.maximum(risk.variances - v * v, 0.1 * risk.variances)
+    error = float(np.abs(x * Qx / b - 1.0).max())
+    for _ in range(_COMMON):
+        g, d = Qx - b / x, own + b / x**2
+        a, u = g / d, v / d
+        new = x - a + u * (float(v @ a) / (1.0 + float(v @ u)))
+        if not new.min() > 0:
+            break
+        Qx = risk @ new
+        change = float(np.abs(new * Qx / b - 1.0).max())
+        if not change < 0.5 * error:
+            break
+        x, error = new, change
+        if error <= TOLERANCE:
+            total = float(x @ Qx)
+            return x, float(np.abs(x * Qx / total / b - 1.0).max())
+    return x, error
+
+
 def _descend(risk: Risk, b: Vector, x: Vector, tolerance: float) -> Vector:
     from engine.kernels.budgeting import budget_dense, budget_factor
 
-    variance = float(x @ (risk @ x))
-    if variance > 0:
-        x = x / np.sqrt(variance)  # the scale at which contributions sum to one
     if risk.dense is not None:
         budget_dense(risk.dense, b, x, tolerance, _SWEEPS)
     else:

@@ -180,6 +180,8 @@ def _check_semidefinite(risk: Risk) -> None:
     """
     from scipy.linalg import lapack
 
+    from engine.kernels.budgeting import correlation_single
+
     Q, v = risk.matrix(), risk.variances
     still = v <= 0
     if still.any() and np.abs(Q[still]).max() > 0:
@@ -190,12 +192,9 @@ def _check_semidefinite(risk: Risk) -> None:
             asset=risk.name(i),
         )
     sigma = np.sqrt(np.where(still, 1.0, v))
-    single = (1.0 / sigma).astype(np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):
-        C32 = np.multiply(Q, single, dtype=np.float32, casting="same_kind")
-        C32 *= single[:, None]
-    diagonal = np.where(still, 1.0, 1.0 - _MARGIN).astype(np.float32)
-    np.fill_diagonal(C32, diagonal)
+    C32 = np.empty(Q.shape, dtype=np.float32)
+    correlation_single(Q, 1.0 / sigma, _MARGIN, C32)
+    # Read as Fortran does, the upper triangle is the lower one: the faster of the two.
     if lapack.spotrf(C32.T, lower=1, clean=0, overwrite_a=1)[1] == 0:
         return
     C = Q / np.outer(sigma, sigma)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from benchmarks import (
     covariance_cases,
     data_cases,
+    quadratic_cases,
     risk_cases,
     rolling_cases,
     sampling_cases,
@@ -33,6 +34,7 @@ CASES = (
     *views_cases.CASES,
     *stress_cases.CASES,
     *shortfall_cases.CASES,
+    *quadratic_cases.CASES,
     *MONTE_CARLO,
     *PORTFOLIO,
 )

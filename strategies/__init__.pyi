@@ -10,5 +10,11 @@ from .foils import HoldWithSwap as HoldWithSwap
 from .hold import Hold as Hold
 from .min_shortfall import MinimumShortfall as MinimumShortfall
 from .min_variance import MinimumVariance as MinimumVariance
+from .risk_based import HierarchicalRiskParity as HierarchicalRiskParity
+from .risk_based import InverseVolatility as InverseVolatility
+from .risk_based import MaximumDiversification as MaximumDiversification
+from .risk_based import RiskParity as RiskParity
+from .rules import FixedMix as FixedMix
+from .rules import Momentum as Momentum
 from .schedules import is_decision as is_decision
 from .shock_aware import ShockAware as ShockAware

@@ -370,7 +370,8 @@ def backtest(
     book
         Portfolio file: ticker and one of shares, value, weight.
     strategy
-        hold, equal, min-variance, hold-cash or shock-aware; may repeat.
+        hold, equal, min-variance, hold-cash, shock-aware, inverse-volatility,
+        risk-parity, max-diversification, hrp, herc, momentum or fixed-mix; may repeat.
     """
     from backtests.cli import show, walking
 

@@ -25,8 +25,54 @@ from engine.data.panel import PricePanel
 from engine.data.portfolio import Portfolio
 from engine.errors import ModelError, UsageError
 from strategies.min_variance import MinimumVariance
+from strategies.risk_based import (
+    HierarchicalRiskParity,
+    InverseVolatility,
+    MaximumDiversification,
+    RiskParity,
+)
+from strategies.rules import FixedMix, Momentum
 
 _NAMES = {"hold": 0, "hold-cash": 1, "shock-aware": 2, "equal": 3}
+_RULES = (
+    "min-variance",
+    "inverse-volatility",
+    "risk-parity",
+    "max-diversification",
+    "hrp",
+    "herc",
+    "momentum",
+    "fixed-mix",
+)
+
+
+def _rule(name: str, available: Sequence[Any], settings: Settings, N: int) -> Any:
+    """Return a strategy that needs no shock, over the same assets as the others."""
+    tickers = available[3].tickers
+    upper = bounds_of({}, settings, N)["default"]
+    if name == "min-variance":
+        return MinimumVariance(
+            tickers, upper=upper, window=settings.window, costs=settings.costs
+        )
+    if name == "fixed-mix":
+        return FixedMix(available[0].weights)
+    if name == "momentum":
+        return Momentum(tickers)
+    common: dict[str, Any] = {
+        "tickers": tickers,
+        "window": settings.window,
+        "covariance": settings.covariance,
+    }
+    if name == "inverse-volatility":
+        return InverseVolatility(**common)
+    if name == "risk-parity":
+        return RiskParity(**common)
+    if name == "max-diversification":
+        return MaximumDiversification(**common, upper=upper)
+    if name == "herc":
+        long_name = "hierarchical equal risk contribution"
+        return HierarchicalRiskParity(**common, method="HERC", name=long_name)
+    return HierarchicalRiskParity(**common)
 
 
 def _limit_and_book(
@@ -50,26 +96,19 @@ def compare(
     progress: Any = None,
 ) -> list[BacktestResult]:
     """Walk the chosen strategies forward over the same dates and costs."""
-    unknown = [n for n in chosen if n not in (*_NAMES, "min-variance")]
+    unknown = [n for n in chosen if n not in (*_NAMES, *_RULES)]
     if unknown:
         raise UsageError(
             "unknown strategy",
             received=repr(unknown[0]),
-            expected=", ".join([*_NAMES, "min-variance"]),
+            expected=", ".join([*_NAMES, *_RULES]),
         )
     limit, book = _limit_and_book(portfolio, panel, settings)
     available = rules(weights_of(book), settings, limit, panel)
     compared: list[Any] = []
     for name in dict.fromkeys(chosen):
-        if name == "min-variance":
-            compared.append(
-                MinimumVariance(
-                    available[3].tickers,
-                    upper=bounds_of({}, settings, len(panel.tickers))["default"],
-                    window=settings.window,
-                    costs=settings.costs,
-                )
-            )
+        if name in _RULES:
+            compared.append(_rule(name, available, settings, len(panel.tickers)))
         else:
             compared.append(available[_NAMES[name]])
     return list(

@@ -1,4 +1,4 @@
-"""Optimisation: behind `propose`, and minimum expected shortfall in its own right."""
+"""Optimisation: `propose`, minimum expected shortfall, and covariance portfolios."""
 
 import lazy_loader as _lazy
 

@@ -1,3 +1,17 @@
+from ._budgeting import inverse_volatility as inverse_volatility
+from ._budgeting import maximum_diversification as maximum_diversification
+from ._budgeting import minimum_variance as minimum_variance
+from ._budgeting import risk_budgeting as risk_budgeting
+from ._frontier import Frontier as Frontier
+from ._frontier import efficient_frontier as efficient_frontier
+from ._mean_variance import MeanVarianceSolution as MeanVarianceSolution
+from ._mean_variance import maximum_utility as maximum_utility
+from ._mean_variance import mean_variance as mean_variance
+from ._ratio import maximum_ratio as maximum_ratio
+from ._ratio import maximum_return as maximum_return
+from ._riskfolio import RiskfolioResult as RiskfolioResult
+from ._riskfolio import hierarchical as hierarchical
+from ._riskfolio import riskfolio_minimum as riskfolio_minimum
 from .shortfall._choose import minimum_shortfall as minimum_shortfall
 from .shortfall._frontier import ShortfallFrontier as ShortfallFrontier
 from .shortfall._frontier import shortfall_frontier as shortfall_frontier

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from backtests.report import Realised, ReportInputs
 from backtests.result import BacktestResult
 from backtests.walkforward import backtest
-from engine._stress import StressReport, stress
+from engine._stress import StressReport, check_undated, stress
 from engine.alignment import event_returns
 from engine.constraints import Constraints, GroupLimit, StressCap
 from engine.costs import Costs
@@ -29,6 +29,7 @@ from engine.optimize.problem import stress_measure
 from engine.proposal import Proposal
 from engine.scenarios import ScenarioSet
 from engine.shocks import PERSISTENT_PRESETS, PRESETS, CheapModelShock
+from engine.shocks._kinds_lazy import resolved
 from engine.shocks._structural import EVENT_DATE
 from strategies.equal import EqualWeight
 from strategies.estimation import eligible, members_only
@@ -50,7 +51,9 @@ class Settings:
         The shock that is limited, and the cap on its severe loss; by default half of
         the current book's.
     shocks : tuple of Shock
-        Goes before preset and severity: one shock, which is limited.
+        Goes before preset and severity: each is limited.
+    limits : mapping of shock name to float
+        In place of ``limit``, for shocks that have one of their own.
     candidates : tuple of str, optional
         Assets that may be bought; all of the panel by default.
     window : int
@@ -74,6 +77,7 @@ class Settings:
     preset: str = "market_view"
     severity: float = 1.0
     shocks: tuple[Any, ...] = ()
+    limits: Mapping[str, float] = field(default_factory=dict)
     limit: float | None = None
     candidates: tuple[str, ...] | None = None
     window: int = 504
@@ -110,16 +114,41 @@ class JobResult:
 
 
 def shock_of(settings: Settings) -> Any:
-    """Return the shock that is limited."""
-    if len(settings.shocks) > 1:
+    """Return the one shock that is limited; `UsageError` where there are several."""
+    shocks = shocks_of(settings)
+    if len(shocks) > 1:
         raise UsageError(
-            "one shock is limited, and the scenario file holds several",
-            received=", ".join(s.name for s in settings.shocks),
-            fix="Give a file with one; `ballast stress` shows them all.",
+            "several shocks are limited, not one",
+            received=", ".join(s.name for s in shocks),
+            fix="Use shocks_of.",
         )
+    return shocks[0]
+
+
+def shocks_of(settings: Settings) -> tuple[Any, ...]:
+    """Return the shocks that are limited."""
     if settings.shocks:
-        return settings.shocks[0]
-    return CheapModelShock(settings.preset, severity=settings.severity)
+        return tuple(settings.shocks)
+    return (CheapModelShock(settings.preset, severity=settings.severity),)
+
+
+def on_prices(settings: Settings, panel: PricePanel) -> Settings:
+    """Return settings whose replays take the own history of these prices.
+
+    The walk-forward does without: there each replay sees the prices of its view.
+    """
+    found = tuple(resolved(s, market=panel) for s in settings.shocks)
+    return replace(settings, shocks=found)
+
+
+def found_shocks(
+    book: Portfolio | Mapping[str, float], scenarios: ScenarioSet, settings: Settings
+) -> tuple[Any, ...]:
+    """Return the shocks that are limited, a worst case being that of this book."""
+    weights = dict(zip(scenarios.assets, scenarios.align(book).tolist(), strict=True))
+    return tuple(
+        resolved(s, weights=weights, model=scenarios.model) for s in shocks_of(settings)
+    )
 
 
 def compared_shocks(settings: Settings) -> list[Any]:
@@ -127,7 +156,7 @@ def compared_shocks(settings: Settings) -> list[Any]:
 
     A shock of one's own making, from a scenario file, is shown alone.
     """
-    chosen = list(settings.shocks) or [shock_of(settings)]
+    chosen = list(shocks_of(settings))
     first = chosen[0]
     if len(chosen) > 1 or not isinstance(first, CheapModelShock):
         return chosen
@@ -161,11 +190,15 @@ def prepare(
     ------
     DataError
         A holding without prices, or with too short a history for the window.
+    LookAheadError
+        A shock without a date at a past date, and hindsight is not admitted.
     """
     view = panel.as_of(
         panel.dates[-1] if settings.as_of is None else settings.as_of,
         hindsight_parameters=settings.hindsight_parameters,
     )
+    if view.date < panel.dates[-1]:
+        check_undated(settings.shocks, view.date, settings.hindsight_parameters)
     book = portfolio.priced(view)
     wanted = None
     if settings.candidates is not None:
@@ -198,34 +231,61 @@ def prepare(
     return view, book, scenarios
 
 
+def shock_limits(
+    book: Portfolio | Mapping[str, float], scenarios: ScenarioSet, settings: Settings
+) -> dict[str, float]:
+    """Return the limit of each shock: its own, the common one, or half the severe loss.
+
+    Raises
+    ------
+    UsageError
+        A limit is stated for a shock that there is not.
+    """
+    out: dict[str, float] = {}
+    for shock in found_shocks(book, scenarios, settings):
+        own = settings.limits.get(shock.name, settings.limit)
+        if own is None:
+            cap = StressCap(shock, 1.0)
+            measure = stress_measure(cap, scenarios, cap.moves(scenarios))
+            own = 0.5 * max(0.0, measure.value(scenarios.align(book)))
+        out[shock.name] = own
+    unknown = [name for name in settings.limits if name not in out]
+    if unknown:
+        raise UsageError(
+            "a limit names no shock", received=unknown[0], expected=", ".join(out)
+        )
+    return out
+
+
 def shock_limit(
     book: Portfolio | Mapping[str, float], scenarios: ScenarioSet, settings: Settings
 ) -> float:
-    """Return the limit given, or half of the book's severe loss."""
-    if settings.limit is not None:
-        return settings.limit
-    cap = StressCap(shock_of(settings), 1.0)
-    measure = stress_measure(cap, scenarios, cap.moves(scenarios))
-    return 0.5 * max(0.0, measure.value(scenarios.align(book)))
+    """Return the limit of the first shock; see `shock_limits`."""
+    return next(iter(shock_limits(book, scenarios, settings).values()))
 
 
 def constraints_of(
     book: Portfolio,
     scenarios: ScenarioSet,
     settings: Settings,
-    limit: float,
+    limit: float | Mapping[str, float],
     view: MarketView,
 ) -> Constraints:
     """Limits of the proposal: nothing above ``upper`` or its own current weight.
 
-    What has left the panel's membership may be kept or sold, not bought.
+    ``limit`` is common to all shocks, or by the name of each. What has left the
+    panel's membership may be kept or sold, not bought.
     """
     assets = [a for a in scenarios.assets if not _cash(a)]
     inside = set(members_only(view, assets))
+    caps = tuple(
+        StressCap(s, limit[s.name] if isinstance(limit, Mapping) else limit)
+        for s in found_shocks(book, scenarios, settings)
+    )
     return Constraints(
         no_buy=tuple(a for a in assets if a not in inside),
         upper=bounds_of(weights_of(book), settings, len(scenarios.assets) - 1),
-        stress_caps=(StressCap(shock_of(settings), limit),),
+        stress_caps=caps,
         es_cap=settings.es_cap,
         es_level=settings.level,
         turnover=settings.turnover,
@@ -272,14 +332,15 @@ def run_job(
     say(0, "fit and simulate")
     view, book, scenarios = prepare(portfolio, panel, settings)
     say(1, "stress")
-    shocks = compared_shocks(settings)
+    at_once = on_prices(settings, panel)
+    shocks = compared_shocks(at_once)
     before = stress(book, scenarios, shocks, level=settings.level)
-    limit = shock_limit(book, scenarios, settings)
+    limits = shock_limits(book, scenarios, at_once)
     say(2, "propose")
     proposal = propose(
         book,
         scenarios,
-        constraints_of(book, scenarios, settings, limit, view),
+        constraints_of(book, scenarios, at_once, limits, view),
         settings.costs,
         market=view,
     )
@@ -287,7 +348,7 @@ def run_job(
     results: tuple[BacktestResult, ...] = ()
     if settings.start is not None:
         results = walk(
-            rules(weights_of(book), settings, limit, panel),
+            rules(weights_of(book), settings, limits, panel),
             panel,
             settings,
             initial_value=book.value,
@@ -304,7 +365,7 @@ def run_job(
         stress=before,
         proposal=proposal,
         stress_after=after,
-        limit=limit,
+        limit=next(iter(limits.values())),
         backtests=results,
         report=ReportInputs(
             title=title,
@@ -315,15 +376,20 @@ def run_job(
             realised=realised_loss(before, panel),
             history=past_losses(before, view),
             stamps=tuple(dict.fromkeys(stamps)),
-            provenance=_provenance(panel, before, settings, limit),
+            provenance=_provenance(panel, before, settings, limits),
         ),
     )
 
 
 def rules(
-    book: Mapping[str, float], settings: Settings, limit: float, panel: PricePanel
+    book: Mapping[str, float],
+    settings: Settings,
+    limit: float | Mapping[str, float],
+    panel: PricePanel,
 ) -> tuple[Any, ...]:
     """Return the strategies compared: three foils and the rule.
+
+    ``limit`` is common to all shocks, or by the name of each.
 
     The book at the start is the part of it that was eligible then, in proportion;
     hold, hold + cash and the rule start from the same names.
@@ -341,22 +407,28 @@ def rules(
             date=settings.start,
             fix="Start the walk-forward later.",
         )
-    shock = shock_of(settings)
+    limits = dict(limit) if isinstance(limit, Mapping) else {}
+    common = next(iter(limits.values())) if isinstance(limit, Mapping) else limit
+    several = shocks_of(settings)
+    shock = several if len(several) > 1 else several[0]
+    if len(several) == 1:
+        limits = {}  # the common one is its own
     cash = cash_label(panel.base_currency)
     return (
         Hold({**held, cash: 1.0 - sum(held.values())}),
         HoldWithCash(
             held,
-            limit,
+            common,
             shock,
             tickers=tickers,
             window=settings.window,
             covariance=settings.covariance,
             funds=settings.funds,
+            limits=limits,
         ),
         ShockAware(
             risky,
-            limit,
+            common,
             shock,
             tickers=tickers,
             upper=bounds_of(risky, settings, len(names)),
@@ -365,6 +437,7 @@ def rules(
             groups=settings.groups,
             costs=settings.costs,
             funds=settings.funds,
+            limits=limits,
         ),
         EqualWeight(tickers),
     )
@@ -481,7 +554,10 @@ def past_losses(
 
 
 def _provenance(
-    panel: PricePanel, report: StressReport, settings: Settings, limit: float
+    panel: PricePanel,
+    report: StressReport,
+    settings: Settings,
+    limits: Mapping[str, float],
 ) -> dict[str, Any]:
     from backtests._identity import versions
 
@@ -498,8 +574,11 @@ def _provenance(
         "scenarios": f"{len(report.scenarios)} x {report.scenarios.horizon} sessions, "
         f"{report.scenarios.distribution}",
         "seed": settings.seed,
-        "shock": repr(shock_of(settings)),
-        "limit on the severe loss": f"{limit:.4f}",
+        "shock": "; ".join(repr(s) for s in shocks_of(settings)),
+        "limit on the severe loss": "; ".join(
+            f"{limit:.4f}" + (f" ({name})" if len(limits) > 1 else "")
+            for name, limit in limits.items()
+        ),
         "costs": repr(settings.costs),
         "funds": repr(model.funds),
         "notes": "; ".join(model.notes) or "none",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from engine._stress import check_known, check_undated
 from engine.constraints import Constraints, GroupLimit, StressCap
 from engine.costs import Costs
 from engine.data.portfolio import Portfolio, cash_label
@@ -18,6 +19,7 @@ from engine.optimize._propose import propose
 from engine.optimize.problem import stress_measure
 from engine.proposal import Proposal
 from engine.shocks import CheapModelShock
+from engine.shocks._kinds_lazy import parts_of, resolved
 from strategies.estimation import (
     estimate_model,
     member_bounds,
@@ -51,6 +53,35 @@ def cash_of(book: Mapping[str, float]) -> float:
     return max(0.0, rest)
 
 
+def caps_of(
+    shock: Any,
+    limit: float,
+    limits: Mapping[str, float],
+    view: MarketView,
+    model: ReturnModel,
+    followed: Mapping[str, float],
+) -> tuple[StressCap, ...]:
+    """One cap per shock, found on the prices of the view and for the book followed.
+
+    Raises
+    ------
+    LookAheadError
+        A view without a date, and hindsight is not admitted.
+    """
+    shocks = shock if isinstance(shock, (tuple, list)) else (shock,)
+    cash = cash_label(model.base_currency)
+    weights = {**followed, cash: 1.0 - sum(v for k, v in followed.items() if k != cash)}
+    found = [resolved(s, market=view, weights=weights, model=model) for s in shocks]
+    check_undated(found, view.date, view.hindsight_parameters)
+    return tuple(StressCap(s, limits.get(s.name, limit)) for s in found)
+
+
+def reweights(shock: Any) -> bool:
+    """Whether any of the shocks gives scenarios other probabilities: it needs draws."""
+    shocks = shock if isinstance(shock, (tuple, list)) else (shock,)
+    return any(hasattr(p, "reweight") for s in shocks for p in parts_of(s))
+
+
 @dataclass(frozen=True)
 class ShockAware:
     """Least cost and active risk against a book, subject to a stress-loss cap.
@@ -66,7 +97,10 @@ class ShockAware:
     limit : float, default 0.08
         Cap on the 90th percentile of the loss under the shock, worst lens, gains not
         counted (`engine.constraints.StressCap`).
-    shock : CheapModelShock
+    shock : Shock, or sequence of them
+        Each is limited. Replays take their own history from the view; a worst case is
+        that of the book followed, as of every date. A view without a date is refused
+        unless hindsight is admitted.
     tickers : tuple of str, optional
         Assets that may be held; all by default.
     upper : float or mapping, default 0.10
@@ -76,17 +110,19 @@ class ShockAware:
     es_cap : float, optional
         Cap on the 95% expected shortfall over 21 sessions; needs ``n_scenarios``.
     n_scenarios, seed : int
-        For the expected shortfall.
+        For the expected shortfall, and for shocks that reweight.
     covariance : str, default "ledoit_wolf"
         Estimator, as in `engine.fit`.
     funds : {"estimated", "bands"}, default "estimated"
         Treatment of funds without a document, as in `engine.fit`: estimated anew as of
         every date.
+    limits : mapping of shock name to float
+        In place of ``limit``, for shocks that have one of their own.
     """
 
     book: Mapping[str, float]
     limit: float = 0.08
-    shock: CheapModelShock = field(default_factory=CheapModelShock)
+    shock: Any = field(default_factory=CheapModelShock)
     tickers: tuple[str, ...] | None = None
     upper: float | Mapping[str, float] = 0.10
     groups: tuple[GroupLimit, ...] = ()
@@ -97,6 +133,7 @@ class ShockAware:
     seed: int = 0
     costs: Costs = field(default_factory=Costs)
     funds: str = "estimated"
+    limits: Mapping[str, float] = field(default_factory=dict)
     name: str = "shock-aware"
 
     def estimate(self, view: MarketView) -> ReturnModel:
@@ -118,7 +155,8 @@ class ShockAware:
     ) -> Proposal:
         """Propose the book within the cap."""
         model = self.estimate(view) if estimate is None else estimate
-        draws = self.n_scenarios if self.es_cap is not None else 64
+        needed = self.es_cap is not None or reweights(self.shock)
+        draws = self.n_scenarios if needed else 64
         scenarios = scenarios_for(model, portfolio, n_scenarios=draws, seed=self.seed)
         upper = self.upper
         if isinstance(upper, Mapping):
@@ -127,13 +165,14 @@ class ShockAware:
         cash = cash_of(self.book)
         followed = book_at(self.book, members_only(view, model.assets))
         followed[cash_label(portfolio.base_currency)] = 1.0 - sum(followed.values())
+        caps = caps_of(self.shock, self.limit, self.limits, view, model, followed)
         return propose(
             portfolio,
             scenarios,
             Constraints(
                 upper=member_bounds(view, model.assets, upper),
                 cash=(0.0, cash + 0.01),
-                stress_caps=(StressCap(self.shock, self.limit),),
+                stress_caps=caps,
                 groups=self.groups,
                 es_cap=self.es_cap,
             ),
@@ -149,17 +188,21 @@ class HoldWithCash:
 
     Parameters
     ----------
-    book, limit, shock, window, covariance, funds
-        As for `ShockAware`; the loss is measured by the same function.
+    book, limit, shock, window, covariance, funds, n_scenarios, seed, limits
+        As for `ShockAware`; the loss is measured by the same function. Of several
+        shocks, the one that leaves least binds.
     """
 
     book: Mapping[str, float]
     limit: float = 0.08
-    shock: CheapModelShock = field(default_factory=CheapModelShock)
+    shock: Any = field(default_factory=CheapModelShock)
     tickers: tuple[str, ...] | None = None
     window: int = 504
     covariance: str = "ledoit_wolf"
     funds: str = "estimated"
+    n_scenarios: int = 5000
+    seed: int = 0
+    limits: Mapping[str, float] = field(default_factory=dict)
     name: str = "hold + cash"
 
     def estimate(self, view: MarketView) -> ReturnModel:
@@ -181,7 +224,8 @@ class HoldWithCash:
     ) -> Proposal:
         """Keep the held proportions; move between them and cash to meet the limit."""
         model = self.estimate(view) if estimate is None else estimate
-        scenarios = scenarios_for(model, portfolio)
+        draws = self.n_scenarios if reweights(self.shock) else 64
+        scenarios = scenarios_for(model, portfolio, n_scenarios=draws, seed=self.seed)
         held: dict[str, Any] = {
             a: m
             for a, m in zip(portfolio.assets, portfolio.money, strict=True)
@@ -192,16 +236,23 @@ class HoldWithCash:
         if not total > 0:
             raise DataError("none of the book's assets can be held yet", date=view.date)
         risky = {a: m / total for a, m in start.items()}
-        cap = StressCap(self.shock, self.limit)
-        measure = stress_measure(cap, scenarios, cap.moves(scenarios))
-        loss = measure.value(scenarios.align(risky))
-        most = 1.0 - cash_of(self.book)
-        share = min(most, max(0.0, self.limit / loss)) if loss > 0 else most
+        followed = book_at(self.book, members_only(view, model.assets))
+        caps = caps_of(self.shock, self.limit, self.limits, view, model, followed)
+        check_known([c.shock for c in caps], scenarios, view.hindsight_parameters)
+        most = share = 1.0 - cash_of(self.book)
+        losses = []
+        for cap in caps:
+            measure = stress_measure(cap, scenarios, cap.moves(scenarios))
+            loss = measure.value(scenarios.align(risky))
+            within = min(most, max(0.0, cap.limit / loss)) if loss > 0 else most
+            share = min(share, within)
+            of = f" under {cap.shock.name}" if len(caps) > 1 else ""
+            losses.append(f"shock loss {loss:.2%} of the risky part{of}")
         target = {a: share * w for a, w in risky.items()}
         cash = cash_label(portfolio.base_currency)
         target[cash] = 1.0 - float(np.sum(list(target.values())))
         return Proposal.from_weights(
             portfolio,
             target,
-            notes=(f"shock loss {loss:.2%} of the risky part, {share:.1%} held",),
+            notes=tuple(f"{text}, {share:.1%} held" for text in losses),
         )

@@ -181,7 +181,7 @@ class BookSearch(Value):
     def moves(self, universe: Any, model: Any = None) -> ShockMoves:
         """Refuse: moves differ from book to book."""
         raise UsageError(
-            f"shock {self.name} is found for a book, and none is given",
+            f"shock {self.name} is found for a book by a model, and one is not given",
             fix="Use shock.resolve(weights=book, model=model), or engine.stress, which "
             "does so.",
         )

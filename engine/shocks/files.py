@@ -303,7 +303,9 @@ def _scenarios(document: dict[str, Any], path: str) -> ScenarioFile:
             received=", ".join(document) or "an empty file",
             expected="a table [shock], or several [[shock]]",
         )
-    places = [_place(row, path, i if many else 0) for i, row in enumerate(rows, 1)]
+    places = [
+        f"{path}: shock{f' {i}' if many else ''}" for i in range(1, len(rows) + 1)
+    ]
     kinds_of = [_kind(row, where) for row, where in zip(rows, places, strict=True)]
     found: dict[int, Any] = {}
     limits: dict[str, float] = {}
@@ -347,12 +349,6 @@ def _scenarios(document: dict[str, Any], path: str) -> ScenarioFile:
         limits,
         tuple(s for s in shocks if s.name in parts),
     )
-
-
-def _place(table: dict[str, Any], path: str, number: int) -> str:
-    name = table.get("name")
-    label = f" ({name})" if isinstance(name, str) and name.isprintable() else ""
-    return f"{path}: shock {number}{label}" if number else f"{path}: shock{label}"
 
 
 def _kind(table: dict[str, Any], where: str) -> str:

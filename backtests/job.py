@@ -115,21 +115,20 @@ class JobResult:
 
 def shock_of(settings: Settings) -> Any:
     """Return the one shock that is limited; `UsageError` where there are several."""
-    shocks = shocks_of(settings)
-    if len(shocks) > 1:
+    first, *others = shocks_of(settings)
+    if others:
         raise UsageError(
             "several shocks are limited, not one",
-            received=", ".join(s.name for s in shocks),
+            received=", ".join(s.name for s in (first, *others)),
             fix="Use shocks_of.",
         )
-    return shocks[0]
+    return first
 
 
 def shocks_of(settings: Settings) -> tuple[Any, ...]:
     """Return the shocks that are limited."""
-    if settings.shocks:
-        return tuple(settings.shocks)
-    return (CheapModelShock(settings.preset, severity=settings.severity),)
+    preset = CheapModelShock(settings.preset, severity=settings.severity)
+    return tuple(settings.shocks) if settings.shocks else (preset,)
 
 
 def on_prices(settings: Settings, panel: PricePanel) -> Settings:
@@ -409,9 +408,9 @@ def rules(
         )
     limits = dict(limit) if isinstance(limit, Mapping) else {}
     common = next(iter(limits.values())) if isinstance(limit, Mapping) else limit
-    several = shocks_of(settings)
-    shock = several if len(several) > 1 else several[0]
-    if len(several) == 1:
+    first, *others = shocks_of(settings)
+    shock = (first, *others) if others else first
+    if not others:
         limits = {}  # the common one is its own
     cash = cash_label(panel.base_currency)
     return (

@@ -321,11 +321,11 @@ def propose(
     panel = source.load(holdings)
     view, priced, scenarios = prepare(holdings, panel, chosen)
     chosen = on_prices(chosen, panel)
-    limits = shock_limits(priced, scenarios, chosen)
+    caps = shock_limits(priced, scenarios, chosen)
     proposal = run_propose(
         priced,
         scenarios,
-        constraints_of(priced, scenarios, chosen, limits, view),
+        constraints_of(priced, scenarios, chosen, caps, view),
         chosen.costs,
         market=view,
     )

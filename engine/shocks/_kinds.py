@@ -32,7 +32,7 @@ from engine.shocks._conditional import (
 from engine.shocks._kinds_lazy import BookSearch, EpisodeReplay
 from engine.shocks._kinds_mix import NO_SHOCK, Mixture
 from engine.shocks._kinds_tables import (
-    WORDS,
+    EVERY,
     check_keys,
     checked_date,
     checked_flag,
@@ -87,8 +87,8 @@ class StatedViews(EntropyPool):
 
 def build_replay(table: dict[str, Any], where: str) -> EpisodeReplay:
     """Read ``episode`` or ``window``."""
-    check_keys(table, ("episode", "window", *WORDS), where)
-    words = words_of(table, where)
+    check_keys(table, ("episode", "window", *EVERY), where)
+    words: dict[str, Any] = dict(words_of(table, where))
     words["source"] = words.pop("citation", "")
     if ("episode" in table) == ("window" in table):
         raise DataError(
@@ -114,7 +114,7 @@ def build_replay(table: dict[str, Any], where: str) -> EpisodeReplay:
 
 def build_conditional(table: dict[str, Any], where: str) -> StatedMoves:
     """Read ``moves`` and the law that passes them on."""
-    known = ("moves", "distribution", "dof", "horizon", "known_from", *WORDS)
+    known = ("moves", "distribution", "dof", "horizon", "known_from", *EVERY)
     check_keys(table, known, where)
     needed(table, "moves", where, "a table [shock.moves] of simple returns")
     words = words_of(table, where)
@@ -143,7 +143,7 @@ def build_conditional(table: dict[str, Any], where: str) -> StatedMoves:
 
 def build_entropy(table: dict[str, Any], where: str) -> StatedViews:
     """Read ``views`` in the grammar of `engine.shocks.entropy_pool`."""
-    check_keys(table, ("views", "method", "known_from", *WORDS), where)
+    check_keys(table, ("views", "method", "known_from", *EVERY), where)
     needed(table, "views", where, '["mean(NVDA) <= -0.10"]')
     words = words_of(table, where)
     method = METHODS[0]
@@ -165,7 +165,7 @@ def build_entropy(table: dict[str, Any], where: str) -> StatedViews:
 
 def build_worst_case(table: dict[str, Any], where: str) -> BookSearch:
     """Read ``radius`` or ``coverage``, and the law that is searched."""
-    check_keys(table, ("radius", "coverage", "loss", *_SEARCH, *WORDS), where)
+    check_keys(table, ("radius", "coverage", "loss", *_SEARCH, *EVERY), where)
     options: dict[str, Any] = {}
     if ("radius" in table) == ("coverage" in table):
         raise DataError(
@@ -192,7 +192,7 @@ def build_worst_case(table: dict[str, Any], where: str) -> BookSearch:
 
 def build_reverse(table: dict[str, Any], where: str) -> BookSearch:
     """Read the ``loss`` to reach, and the law that is searched."""
-    check_keys(table, ("loss", "approximation", *_SEARCH, *WORDS), where)
+    check_keys(table, ("loss", "approximation", *_SEARCH, *EVERY), where)
     needed(table, "loss", where, "0.2")
     options: dict[str, Any] = {"loss": checked_number(table, "loss", where, above=0.0)}
     # Linear in logs, the nearest scenario would lose less than it was asked to.

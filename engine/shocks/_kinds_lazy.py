@@ -15,6 +15,7 @@ import numpy as np
 from engine._base import Value
 from engine.errors import UsageError
 from engine.shocks._kinds_tables import placed
+from engine.shocks._kinds_written import Written
 from engine.shocks._library import library
 from engine.shocks._replay import Replay, replay
 from engine.shocks._worst_case import PlausibleShock, most_plausible, worst_case
@@ -51,7 +52,7 @@ def parts_of(shock: Any) -> list[Any]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class EpisodeReplay(Value):
+class EpisodeReplay(Written, Value):
     """A dated episode, or a window of dates, replayed on the prices it is given.
 
     Attributes
@@ -118,7 +119,7 @@ class EpisodeReplay(Value):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class BookSearch(Value):
+class BookSearch(Written, Value):
     """The worst case of a book, or what would lose it an amount: found for each book.
 
     Attributes

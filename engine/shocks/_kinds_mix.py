@@ -28,7 +28,7 @@ from engine.scenarios import ScenarioSet
 from engine.shocks._coherent import CoherentStress, mix
 from engine.shocks._kinds_lazy import resolved
 from engine.shocks._kinds_tables import (
-    WORDS,
+    EVERY,
     check_keys,
     checked_date,
     checked_table,
@@ -37,6 +37,7 @@ from engine.shocks._kinds_tables import (
     read_errors,
     words_of,
 )
+from engine.shocks._kinds_written import Written
 from engine.shocks.arguments import near
 from engine.shocks.moves import UNDATED
 
@@ -47,7 +48,7 @@ Chance = float | tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Mixture(Value):
+class Mixture(Written, Value):
     """States of the world with probabilities, each with a shock of the same file.
 
     Attributes
@@ -74,17 +75,6 @@ class Mixture(Value):
     def __post_init__(self) -> None:
         made = mix(dict(self.probabilities), dict(self.states), name=self.name)
         object.__setattr__(self, "coherent", made)
-
-    def __reduce__(self):
-        return _mixture, (
-            self.probabilities,
-            self.states,
-            self.name,
-            self.source,
-            self.note,
-            self.since,
-            self.where,
-        )
 
     @property
     def shocks(self) -> tuple[Any, ...]:
@@ -128,10 +118,6 @@ class Mixture(Value):
         return f"Mixture({self.coherent!r})"
 
 
-def _mixture(probabilities, states, name, source, note, since, where) -> Mixture:
-    return Mixture(probabilities, states, name, source, note, since, where)
-
-
 def build_mix(table: dict[str, Any], where: str, shocks: Mapping[str, Any]) -> Mixture:
     """Read probabilities of events, and which shock of the file each state carries.
 
@@ -142,7 +128,7 @@ def build_mix(table: dict[str, Any], where: str, shocks: Mapping[str, Any]) -> M
     shocks : mapping of name to shock
         The other shocks of the file, mixtures left out.
     """
-    check_keys(table, ("probabilities", "states", "known_from", *WORDS), where)
+    check_keys(table, ("probabilities", "states", "known_from", *EVERY), where)
     for key in ("probabilities", "states"):
         needed(table, key, where, f"a table [shock.{key}]")
     words = words_of(table, where)

@@ -18,6 +18,9 @@ from engine.shocks.moves import UNDATED, dated
 
 WORDS = ("name", "citation", "note")
 """Keys of text that every kind takes."""
+COMMON = ("limit", "alone")
+"""Keys of every shock that the file, not its kind, reads."""
+EVERY = (*WORDS, *COMMON)
 
 
 def check_keys(
@@ -42,18 +45,13 @@ def check_keys(
             continue
         fix = near(key, known)
         for name, keys in (inside or {}).items():
-            hint = key if key in keys else _nearest(key, keys)
-            if hint and (fix is None or hint == key):
-                word = f"{hint}, in" if hint != key else "it in"
-                fix = f"Did you mean {word} [shock.{name}]?"
+            if key in keys:
+                fix = f"It belongs in [shock.{name}]."
+            elif fix is None and (found := near(key, keys)):
+                fix = f"{found[:-1]}, in [shock.{name}]?"
         raise DataError(
             f"{where}: unknown key {key!r}", expected=", ".join(known), fix=fix
         )
-
-
-def _nearest(word: str, known: Any) -> str | None:
-    sentence = near(word, known)
-    return None if sentence is None else sentence[len("Did you mean ") : -1]
 
 
 def checked_text(table: Mapping[str, Any], key: str, where: str) -> str:

@@ -41,6 +41,7 @@ from engine.shocks._kinds import (
 )
 from engine.shocks._kinds_mix import Mixture, build_mix
 from engine.shocks._kinds_tables import (
+    COMMON,
     check_keys,
     checked_flag,
     checked_number,
@@ -368,7 +369,9 @@ def _kind(table: dict[str, Any], where: str) -> str:
 
 def _cheap_model(table: dict[str, Any], where: str) -> CheapModelShock:
     known = (*DEFAULTS, *COSTS, *LETTERS)
-    check_keys(table, (*_TEXT_KEYS, *_TABLE_KEYS), where, inside={"parameters": known})
+    check_keys(
+        table, (*_TEXT_KEYS, *_TABLE_KEYS, *COMMON), where, inside={"parameters": known}
+    )
     words = {k: checked_text(table, k, where) for k in _TEXT_KEYS if k in table}
     numbers = {k: checked_numbers(table, k, where) for k in _TABLE_KEYS if k in table}
     given = numbers.get("parameters", {})

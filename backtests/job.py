@@ -6,35 +6,66 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from backtests.limited import (
+    bounds_of,
+    constraints_of,
+    is_cash,
+    on_prices,
+    propose_within,
+    shock_limit,
+    shock_limits,
+    shock_of,
+    shocks_of,
+    weights_of,
+)
 from backtests.report import Realised, ReportInputs
 from backtests.result import BacktestResult
 from backtests.walkforward import backtest
 from engine._stress import StressReport, check_undated, stress
 from engine.alignment import event_returns
-from engine.constraints import Constraints, GroupLimit, StressCap
+from engine.constraints import GroupLimit
 from engine.costs import Costs
 from engine.data.panel import PricePanel
-from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
+from engine.data.portfolio import Portfolio, cash_label
 from engine.data.view import MarketView
-from engine.errors import DataError, UsageError
+from engine.errors import DataError
 from engine.model import ReturnModel, fit
 from engine.montecarlo import simulate
-from engine.optimize._propose import propose
-from engine.optimize.problem import stress_measure
 from engine.proposal import Proposal
 from engine.scenarios import ScenarioSet
 from engine.shocks import PERSISTENT_PRESETS, PRESETS, CheapModelShock
-from engine.shocks._kinds_lazy import resolved
 from engine.shocks._structural import EVENT_DATE
 from strategies.equal import EqualWeight
 from strategies.estimation import eligible, members_only
 from strategies.hold import Hold
 from strategies.shock_aware import HoldWithCash, ShockAware, book_at
+
+__all__ = [
+    "JobResult",
+    "Progress",
+    "Settings",
+    "bounds_of",
+    "compared_shocks",
+    "constraints_of",
+    "on_prices",
+    "past_losses",
+    "prepare",
+    "propose_within",
+    "realised_loss",
+    "rules",
+    "run_job",
+    "shock_limit",
+    "shock_limits",
+    "shock_of",
+    "shocks_of",
+    "walk",
+    "weights_of",
+]
 
 Progress = Callable[[int, int, str], Any]
 
@@ -111,43 +142,6 @@ class JobResult:
     limit: float
     backtests: tuple[BacktestResult, ...]
     report: ReportInputs
-
-
-def shock_of(settings: Settings) -> Any:
-    """Return the one shock that is limited; `UsageError` where there are several."""
-    first, *others = shocks_of(settings)
-    if others:
-        raise UsageError(
-            "several shocks are limited, not one",
-            received=", ".join(s.name for s in (first, *others)),
-            fix="Use shocks_of.",
-        )
-    return first
-
-
-def shocks_of(settings: Settings) -> tuple[Any, ...]:
-    """Return the shocks that are limited."""
-    preset = CheapModelShock(settings.preset, severity=settings.severity)
-    return tuple(settings.shocks) if settings.shocks else (preset,)
-
-
-def on_prices(settings: Settings, panel: PricePanel) -> Settings:
-    """Return settings whose replays take the own history of these prices.
-
-    The walk-forward does without: there each replay sees the prices of its view.
-    """
-    found = tuple(resolved(s, market=panel) for s in settings.shocks)
-    return replace(settings, shocks=found)
-
-
-def found_shocks(
-    book: Portfolio | Mapping[str, float], scenarios: ScenarioSet, settings: Settings
-) -> tuple[Any, ...]:
-    """Return the shocks that are limited, a worst case being that of this book."""
-    weights = dict(zip(scenarios.assets, scenarios.align(book).tolist(), strict=True))
-    return tuple(
-        resolved(s, weights=weights, model=scenarios.model) for s in shocks_of(settings)
-    )
 
 
 def compared_shocks(settings: Settings) -> list[Any]:
@@ -230,79 +224,6 @@ def prepare(
     return view, book, scenarios
 
 
-def shock_limits(
-    book: Portfolio | Mapping[str, float], scenarios: ScenarioSet, settings: Settings
-) -> dict[str, float]:
-    """Return the limit of each shock: its own, the common one, or half the severe loss.
-
-    Raises
-    ------
-    UsageError
-        A limit is stated for a shock that there is not.
-    """
-    out: dict[str, float] = {}
-    for shock in found_shocks(book, scenarios, settings):
-        own = settings.limits.get(shock.name, settings.limit)
-        if own is None:
-            cap = StressCap(shock, 1.0)
-            measure = stress_measure(cap, scenarios, cap.moves(scenarios))
-            own = 0.5 * max(0.0, measure.value(scenarios.align(book)))
-        out[shock.name] = own
-    unknown = [name for name in settings.limits if name not in out]
-    if unknown:
-        raise UsageError(
-            "a limit names no shock", received=unknown[0], expected=", ".join(out)
-        )
-    return out
-
-
-def shock_limit(
-    book: Portfolio | Mapping[str, float], scenarios: ScenarioSet, settings: Settings
-) -> float:
-    """Return the limit of the first shock; see `shock_limits`."""
-    return next(iter(shock_limits(book, scenarios, settings).values()))
-
-
-def constraints_of(
-    book: Portfolio,
-    scenarios: ScenarioSet,
-    settings: Settings,
-    limit: float | Mapping[str, float],
-    view: MarketView,
-) -> Constraints:
-    """Limits of the proposal: nothing above ``upper`` or its own current weight.
-
-    ``limit`` is common to all shocks, or by the name of each. What has left the
-    panel's membership may be kept or sold, not bought.
-    """
-    assets = [a for a in scenarios.assets if not _cash(a)]
-    inside = set(members_only(view, assets))
-    caps = tuple(
-        StressCap(s, limit[s.name] if isinstance(limit, Mapping) else limit)
-        for s in found_shocks(book, scenarios, settings)
-    )
-    return Constraints(
-        no_buy=tuple(a for a in assets if a not in inside),
-        upper=bounds_of(weights_of(book), settings, len(scenarios.assets) - 1),
-        stress_caps=caps,
-        es_cap=settings.es_cap,
-        es_level=settings.level,
-        turnover=settings.turnover,
-        groups=settings.groups,
-    )
-
-
-def bounds_of(
-    weights: Mapping[str, float], settings: Settings, n_assets: int
-) -> dict[str, float]:
-    """Bound on one weight; only what is already above it may stay where it is."""
-    upper = settings.upper
-    if upper is None:
-        upper = min(1.0, max(0.10, 2.0 / max(1, n_assets)))
-    above = {k: w for k, w in weights.items() if w > upper and not _cash(k)}
-    return {"default": upper} | above
-
-
 def run_job(
     portfolio: Portfolio,
     panel: PricePanel,
@@ -336,13 +257,7 @@ def run_job(
     before = stress(book, scenarios, shocks, level=settings.level)
     limits = shock_limits(book, scenarios, at_once)
     say(2, "propose")
-    proposal = propose(
-        book,
-        scenarios,
-        constraints_of(book, scenarios, at_once, limits, view),
-        settings.costs,
-        market=view,
-    )
+    proposal = propose_within(book, scenarios, at_once, limits, view)
     after = stress(proposal.weights, scenarios, shocks, level=settings.level)
     results: tuple[BacktestResult, ...] = ()
     if settings.start is not None:
@@ -395,10 +310,10 @@ def rules(
     """
     start_view = panel.as_of(settings.start)
     tickers = settings.candidates and tuple(
-        dict.fromkeys([*(k for k in book if not _cash(k)), *settings.candidates])
+        dict.fromkeys([*(k for k in book if not is_cash(k)), *settings.candidates])
     )
     names = eligible(start_view, tickers, window=settings.window)
-    risky = {k: v for k, v in book.items() if not _cash(k)}
+    risky = {k: v for k, v in book.items() if not is_cash(k)}
     held = book_at(risky, members_only(start_view, names))
     if not held:
         raise DataError(
@@ -474,15 +389,6 @@ def walk(
     return tuple(out)
 
 
-def weights_of(book: Portfolio) -> dict[str, float]:
-    """Weight per label of a priced book."""
-    return dict(zip(book.labels, book.weights.tolist(), strict=True))
-
-
-def _cash(label: str) -> bool:
-    return label.startswith(CASH_PREFIX)
-
-
 def realised_loss(report: StressReport, panel: PricePanel) -> Realised | None:
     """What the book's weights lost to 27 January 2025, where the prices show it.
 
@@ -502,12 +408,12 @@ def realised_loss(report: StressReport, panel: PricePanel) -> Realised | None:
     held = {
         a: w
         for a, w in zip(report.scenarios.assets, report.weights, strict=True)
-        if w and not _cash(a)
+        if w and not is_cash(a)
     }
     moves: dict[str, float] = {}
     late, absent = [], []
     for asset in report.scenarios.assets:
-        if _cash(asset) or asset not in panel.universe:
+        if is_cash(asset) or asset not in panel.universe:
             continue
         i = panel.index(asset)
         if np.isnan(event.values[i]):
@@ -537,7 +443,7 @@ def past_losses(
     held = [
         (a, w)
         for a, w in zip(report.scenarios.assets, report.weights, strict=True)
-        if w and not _cash(a)
+        if w and not is_cash(a)
     ]
     if not held:
         return None

@@ -312,8 +312,7 @@ def propose(
         Portfolio file: ticker and one of shares, value, weight.
     """
     from backtests.cli import show
-    from backtests.job import constraints_of, on_prices, prepare, shock_limits
-    from engine.optimize._propose import propose as run_propose
+    from backtests.job import on_prices, prepare, propose_within, shock_limits
 
     source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
     chosen = settings(run, shock, limits)
@@ -322,13 +321,7 @@ def propose(
     view, priced, scenarios = prepare(holdings, panel, chosen)
     chosen = on_prices(chosen, panel)
     caps = shock_limits(priced, scenarios, chosen)
-    proposal = run_propose(
-        priced,
-        scenarios,
-        constraints_of(priced, scenarios, chosen, caps, view),
-        chosen.costs,
-        market=view,
-    )
+    proposal = propose_within(priced, scenarios, chosen, caps, view)
     if run.out is not None:
         from engine.data.files import write_csv
 

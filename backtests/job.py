@@ -39,6 +39,7 @@ from engine.montecarlo import simulate
 from engine.proposal import Proposal
 from engine.scenarios import ScenarioSet
 from engine.shocks import PERSISTENT_PRESETS, PRESETS, CheapModelShock
+from engine.shocks._kinds_lazy import resolved
 from engine.shocks._structural import EVENT_DATE
 from strategies.equal import EqualWeight
 from strategies.estimation import eligible, members_only
@@ -258,7 +259,15 @@ def run_job(
     limits = shock_limits(book, scenarios, at_once)
     say(2, "propose")
     proposal = propose_within(book, scenarios, at_once, limits, view)
-    after = stress(proposal.weights, scenarios, shocks, level=settings.level)
+    # A reverse scenario stays that of the book as it was: any other book has one too.
+    held = dict(zip(scenarios.assets, scenarios.align(book).tolist(), strict=True))
+    kept = [
+        resolved(s, weights=held, model=scenarios.model)
+        if getattr(s, "search", "") == "reverse"
+        else s
+        for s in shocks
+    ]
+    after = stress(proposal.weights, scenarios, kept, level=settings.level)
     results: tuple[BacktestResult, ...] = ()
     if settings.start is not None:
         results = walk(

@@ -195,8 +195,6 @@ def build_reverse(table: dict[str, Any], where: str) -> BookSearch:
     check_keys(table, ("loss", "approximation", *_SEARCH, *EVERY), where)
     needed(table, "loss", where, "0.2")
     options: dict[str, Any] = {"loss": checked_number(table, "loss", where, above=0.0)}
-    # Linear in logs, the nearest scenario would lose less than it was asked to.
-    options["approximation"] = "quadratic"
     if "approximation" in table:
         options["approximation"] = checked_word(
             table, "approximation", where, _book_law.LOSSES

@@ -13,13 +13,17 @@ from typing import Any
 import numpy as np
 
 from engine._base import Value
-from engine.errors import UsageError
+from engine.errors import InfeasibleError, UsageError
 from engine.shocks._kinds_tables import placed
 from engine.shocks._kinds_written import Written
 from engine.shocks._library import library
 from engine.shocks._replay import Replay, replay
 from engine.shocks._worst_case import PlausibleShock, most_plausible, worst_case
 from engine.shocks.moves import UNDATED, ShockMoves
+
+_CORRECTIONS = 200
+_DEEPEST = 20.0
+"""Mean log loss at which nothing is left of a book to lose."""
 
 
 def resolved(
@@ -132,6 +136,9 @@ class BookSearch(Written, Value):
 
     Notes
     -----
+    A reverse search without an ``approximation`` takes the nearest scenario of the
+    linear loss, lengthened until the book, repriced, loses the amount.
+
     It says nothing of the world, only how far to search: it has no date of its own,
     and what it finds is known from the date of the model.
     """
@@ -172,7 +179,9 @@ class BookSearch(Written, Value):
             return self
         options: dict[str, Any] = dict(self.options) | {"name": self.name}
         with placed(self.where, "loss" if self.search == "reverse" else ""):
-            if self.search == "reverse":
+            if self.search == "reverse" and "approximation" not in options:
+                found = _losing(model, weights, options.pop("loss"), options)
+            elif self.search == "reverse":
                 found = most_plausible(model, weights, options.pop("loss"), **options)
             else:
                 found = worst_case(model, weights, **options)
@@ -190,3 +199,34 @@ class BookSearch(Written, Value):
     def __repr__(self) -> str:
         words = ", ".join(f"{k}={v}" for k, v in self.options)
         return f"BookSearch({self.name!r}: {self.search}, {words})"
+
+
+def _losing(
+    model: Any, weights: Any, loss: float, options: dict[str, Any]
+) -> PlausibleShock:
+    """Scenario of the linear search at which the repriced book loses the amount.
+
+    A linear loss of log returns is more than is lost: ``-x >= 1 - e^x``. The factor by
+    which it falls short corrects what is asked for, until nothing is missing; the loss
+    is concave in the length of the scenario, so the correction never overshoots.
+    """
+    asked = loss
+    for _ in range(_CORRECTIONS):
+        found = most_plausible(model, weights, asked, **options)
+        lost = found.repriced
+        if abs(lost - loss) <= 1e-9 or not 0.0 < lost < loss + 1.0:
+            break
+        if asked > _DEEPEST:
+            break
+        asked *= loss / lost
+    if abs(found.repriced - loss) > 1e-6:
+        raise InfeasibleError(
+            "no plausible scenario of the model loses that much of this book",
+            received=f"{loss:.4%}",
+            expected=f"less than what is invested; {found.repriced:.4%} was reached at "
+            f"{found.distance:.0f} from the mean",
+            fix="Ask for less, or search with systematic = false.",
+        )
+    return replace(
+        found, citation=f"{found.citation}; lengthened to lose {loss:.2%} repriced"
+    )

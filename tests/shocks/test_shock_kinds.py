@@ -99,21 +99,30 @@ def test_searches_are_found_for_the_book_that_is_stressed():
     assert mine > stress(other, SCENARIOS, plain).results[0].loss
     text = 'kind = "reverse"\nloss = 0.2\ndistribution = "student_t"\nhorizon = 5\n'
     back = one(text)
-    plain = reverse(
-        MODEL,
-        WEIGHTS,
-        0.2,
-        distribution="student_t",
-        horizon=5,
-        approximation="quadratic",
+    options = {"distribution": "student_t", "horizon": 5}
+    found = resolved(back, weights=WEIGHTS, model=MODEL)
+    # The nearest scenario of the linear loss, longer: what is asked for is lost.
+    plain = reverse(MODEL, WEIGHTS, 0.2, **options)
+    assert plain.repriced < 0.19
+    assert found.repriced == pytest.approx(0.2, abs=1e-9)
+    np.testing.assert_allclose(
+        found.factors / found.distance, plain.factors / plain.distance, atol=1e-12
     )
-    np.testing.assert_allclose(losses(back), losses(plain), rtol=1e-12, atol=1e-15)
-    # What is asked for is lost: to second order, not only in logs.
-    assert plain.repriced == pytest.approx(0.2, abs=4e-3)
+    assert found.distance > plain.distance
+    for approximation in ("linear", "quadratic"):
+        stated = one(f'{text}approximation = "{approximation}"\n')
+        plain = reverse(MODEL, WEIGHTS, 0.2, approximation=approximation, **options)
+        np.testing.assert_allclose(
+            losses(stated), losses(plain), rtol=1e-12, atol=1e-15
+        )
     with pytest.raises(UsageError, match="worst-case is found for a book by a model"):
         moves_of(worst, SCENARIOS)
+    for text in ("loss = 3.0", "loss = 0.96"):  # 95% is invested
+        with pytest.raises(InfeasibleError, match=r"shock: loss: no plausible scenar"):
+            stress(WEIGHTS, SCENARIOS, one(f'kind = "reverse"\n{text}\n'))
     with pytest.raises(InfeasibleError, match=r"shock: loss: no scenario of the model"):
-        stress(WEIGHTS, SCENARIOS, one('kind = "reverse"\nloss = 3.0\n'))
+        text = 'kind = "reverse"\nloss = 3.0\napproximation = "quadratic"\n'
+        stress(WEIGHTS, SCENARIOS, one(text))
 
 
 MIXED = f"""

@@ -332,6 +332,8 @@ def rules(
         )
     limits = dict(limit) if isinstance(limit, Mapping) else {}
     common = next(iter(limits.values())) if isinstance(limit, Mapping) else limit
+    if settings.hindsight_parameters:  # an episode may lie ahead of the view's prices
+        settings = on_prices(settings, panel)
     first, *others = shocks_of(settings)
     shock = (first, *others) if others else first
     if not others:

@@ -49,7 +49,8 @@ def shocks_of(settings: Settings) -> tuple[Any, ...]:
 def on_prices(settings: Settings, panel: PricePanel) -> Settings:
     """Return settings whose replays take the own history of these prices.
 
-    The walk-forward does without: there each replay sees the prices of its view.
+    The walk-forward does without, unless hindsight is admitted: there each replay sees
+    the prices of its view.
     """
     found = tuple(resolved(s, market=panel) for s in settings.shocks)
     return replace(settings, shocks=found)

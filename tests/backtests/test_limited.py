@@ -118,13 +118,13 @@ def test_a_proposal_meets_every_limit_as_stress_measures_it(case):
 def test_the_worst_case_of_the_book_proposed_is_limited_too(case):
     view, book, scenarios, chosen = case
     search = next(s for s in chosen.shocks if s.name == "worst-case")
-    only = replace(chosen, shocks=(search,), limits={"worst-case": 0.06})
+    only = replace(chosen, shocks=(search,), limits={"worst-case": 0.03})
     limits = shock_limits(book, scenarios, only)
     constraints = constraints_of(book, scenarios, only, limits, view)
     assert [c.shock.name for c in constraints.stress_caps] == ["worst-case"]
     proposal = propose_within(book, scenarios, only, limits, view)
     found = worst_case(scenarios.model, proposal.weights, radius=4.0, systematic=False)
-    assert measured(found, scenarios, proposal.weights) <= 0.06 + 1e-4 + 1e-6
+    assert measured(found, scenarios, proposal.weights) <= 0.03 + 1e-4 + 1e-6
     # Limiting today's worst case alone would not have done: there is a second cap.
     assert any(r.name == "stress:worst-case 2" for r in proposal.limits)
 

@@ -61,6 +61,7 @@ __all__ = [
     "checked_numbers",
     "checked_text",
     "from_toml",
+    "kind_of",
     "kinds",
     "read_scenarios",
     "read_shock",
@@ -151,6 +152,14 @@ def read_scenarios(path: Any) -> ScenarioFile:
     """
     path = Path(path)
     return _scenarios(_document(path), str(path))
+
+
+def kind_of(shock: Any) -> str:
+    """Return the kind under which a file states a shock; its type where none does."""
+    try:
+        return str(_table(shock)["kind"])
+    except UsageError:
+        return type(shock).__name__
 
 
 def read_shocks(path: Any) -> tuple[Any, ...]:

@@ -235,3 +235,22 @@ def test_a_lone_name_is_told_without_a_traceback(ballast, tmp_path):  # noqa: F8
     assert err.count("\n") == 1
     losses = ballast("stress", ballast.book, "--shock", path, "--json")[1]
     assert np.isfinite(document(losses)["shocks"][0]["loss"])
+
+
+def test_a_file_is_checked_without_prices(ballast, committee):  # noqa: F811
+    bare = {"model": False, "source": False}
+    status, out, err = ballast("shocks", "check", committee, **bare)
+    assert (status, err) == (0, "")
+    assert "in a mixture" in out and "2024-12-01" in out and "5.0%" in out
+    _, out, _ = ballast("shocks", "check", committee, "--json", **bare)
+    rows = document(out)["shocks"]
+    assert [r["name"] for r in rows] == [*NAMES, "mild"]
+    assert [r["limit"] for r in rows[:4]] == [0.2, 0.05, 0.05, None]
+    assert [r["kind"] for r in rows] == (
+        "cheap-model replay replay conditional entropy worst-case reverse mix "
+        "cheap-model"
+    ).split()
+    assert [r["alone"] for r in rows] == [True] * 8 + [False]
+    committee.write_text(FILE.replace("radius", "radus"))
+    status, out, err = ballast("shocks", "check", committee, **bare)
+    assert (status, out) == (2, "") and "Did you mean radius?" in err

@@ -11,30 +11,63 @@ from typing import Any
 
 import numpy as np
 
+from backtests.limited import (
+    bounds_of,
+    constraints_of,
+    is_cash,
+    on_prices,
+    propose_within,
+    shock_limit,
+    shock_limits,
+    shock_of,
+    shocks_of,
+    weights_of,
+)
 from backtests.report import Realised, ReportInputs
 from backtests.result import BacktestResult
 from backtests.walkforward import backtest
-from engine._stress import StressReport, stress
+from engine._stress import StressReport, check_undated, stress
 from engine.alignment import event_returns
-from engine.constraints import Constraints, GroupLimit, StressCap
+from engine.constraints import GroupLimit
 from engine.costs import Costs
 from engine.data.panel import PricePanel
-from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
+from engine.data.portfolio import Portfolio, cash_label
 from engine.data.view import MarketView
-from engine.errors import DataError, UsageError
+from engine.errors import DataError
 from engine.model import ReturnModel, fit
 from engine.montecarlo import simulate
-from engine.optimize._propose import propose
-from engine.optimize.problem import stress_measure
 from engine.proposal import Proposal
 from engine.scenarios import ScenarioSet
 from engine.shocks import PERSISTENT_PRESETS, PRESETS, CheapModelShock
+from engine.shocks._kinds_lazy import resolved
 from engine.shocks._structural import EVENT_DATE
 from strategies.equal import EqualWeight
 from strategies.estimation import eligible, members_only
 from strategies.foils import HoldWithCash
 from strategies.hold import Hold
 from strategies.shock_aware import ShockAware, book_at
+
+__all__ = [
+    "JobResult",
+    "Progress",
+    "Settings",
+    "bounds_of",
+    "compared_shocks",
+    "constraints_of",
+    "on_prices",
+    "past_losses",
+    "prepare",
+    "propose_within",
+    "realised_loss",
+    "rules",
+    "run_job",
+    "shock_limit",
+    "shock_limits",
+    "shock_of",
+    "shocks_of",
+    "walk",
+    "weights_of",
+]
 
 Progress = Callable[[int, int, str], Any]
 
@@ -51,7 +84,9 @@ class Settings:
         The shock that is limited, and the cap on its severe loss; by default half of
         the current book's.
     shocks : tuple of Shock
-        Goes before preset and severity: one shock, which is limited.
+        Goes before preset and severity: each is limited.
+    limits : mapping of shock name to float
+        In place of ``limit``, for shocks that have one of their own.
     candidates : tuple of str, optional
         Assets that may be bought; all of the panel by default.
     window : int
@@ -75,6 +110,7 @@ class Settings:
     preset: str = "market_view"
     severity: float = 1.0
     shocks: tuple[Any, ...] = ()
+    limits: Mapping[str, float] = field(default_factory=dict)
     limit: float | None = None
     candidates: tuple[str, ...] | None = None
     window: int = 504
@@ -110,25 +146,12 @@ class JobResult:
     report: ReportInputs
 
 
-def shock_of(settings: Settings) -> Any:
-    """Return the shock that is limited."""
-    if len(settings.shocks) > 1:
-        raise UsageError(
-            "one shock is limited, and the scenario file holds several",
-            received=", ".join(s.name for s in settings.shocks),
-            fix="Give a file with one; `ballast stress` shows them all.",
-        )
-    if settings.shocks:
-        return settings.shocks[0]
-    return CheapModelShock(settings.preset, severity=settings.severity)
-
-
 def compared_shocks(settings: Settings) -> list[Any]:
     """Return the shocks shown together: the chosen one and its sister presets.
 
     A shock of one's own making, from a scenario file, is shown alone.
     """
-    chosen = list(settings.shocks) or [shock_of(settings)]
+    chosen = list(shocks_of(settings))
     first = chosen[0]
     if len(chosen) > 1 or not isinstance(first, CheapModelShock):
         return chosen
@@ -162,11 +185,15 @@ def prepare(
     ------
     DataError
         A holding without prices, or with too short a history for the window.
+    LookAheadError
+        A shock without a date at a past date, and hindsight is not admitted.
     """
     view = panel.as_of(
         panel.dates[-1] if settings.as_of is None else settings.as_of,
         hindsight_parameters=settings.hindsight_parameters,
     )
+    if view.date < panel.dates[-1]:
+        check_undated(settings.shocks, view.date, settings.hindsight_parameters)
     book = portfolio.priced(view)
     wanted = None
     if settings.candidates is not None:
@@ -199,52 +226,6 @@ def prepare(
     return view, book, scenarios
 
 
-def shock_limit(
-    book: Portfolio | Mapping[str, float], scenarios: ScenarioSet, settings: Settings
-) -> float:
-    """Return the limit given, or half of the book's severe loss."""
-    if settings.limit is not None:
-        return settings.limit
-    cap = StressCap(shock_of(settings), 1.0)
-    measure = stress_measure(cap, scenarios, cap.moves(scenarios))
-    return 0.5 * max(0.0, measure.value(scenarios.align(book)))
-
-
-def constraints_of(
-    book: Portfolio,
-    scenarios: ScenarioSet,
-    settings: Settings,
-    limit: float,
-    view: MarketView,
-) -> Constraints:
-    """Limits of the proposal: nothing above ``upper`` or its own current weight.
-
-    What has left the panel's membership may be kept or sold, not bought.
-    """
-    assets = [a for a in scenarios.assets if not _cash(a)]
-    inside = set(members_only(view, assets))
-    return Constraints(
-        no_buy=tuple(a for a in assets if a not in inside),
-        upper=bounds_of(weights_of(book), settings, len(scenarios.assets) - 1),
-        stress_caps=(StressCap(shock_of(settings), limit),),
-        es_cap=settings.es_cap,
-        es_level=settings.level,
-        turnover=settings.turnover,
-        groups=settings.groups,
-    )
-
-
-def bounds_of(
-    weights: Mapping[str, float], settings: Settings, n_assets: int
-) -> dict[str, float]:
-    """Bound on one weight; only what is already above it may stay where it is."""
-    upper = settings.upper
-    if upper is None:
-        upper = min(1.0, max(0.10, 2.0 / max(1, n_assets)))
-    above = {k: w for k, w in weights.items() if w > upper and not _cash(k)}
-    return {"default": upper} | above
-
-
 def run_job(
     portfolio: Portfolio,
     panel: PricePanel,
@@ -273,22 +254,25 @@ def run_job(
     say(0, "fit and simulate")
     view, book, scenarios = prepare(portfolio, panel, settings)
     say(1, "stress")
-    shocks = compared_shocks(settings)
+    at_once = on_prices(settings, panel)
+    shocks = compared_shocks(at_once)
     before = stress(book, scenarios, shocks, level=settings.level)
-    limit = shock_limit(book, scenarios, settings)
+    limits = shock_limits(book, scenarios, at_once)
     say(2, "propose")
-    proposal = propose(
-        book,
-        scenarios,
-        constraints_of(book, scenarios, settings, limit, view),
-        settings.costs,
-        market=view,
-    )
-    after = stress(proposal.weights, scenarios, shocks, level=settings.level)
+    proposal = propose_within(book, scenarios, at_once, limits, view)
+    # A reverse scenario stays that of the book as it was: any other book has one too.
+    held = dict(zip(scenarios.assets, scenarios.align(book).tolist(), strict=True))
+    kept = [
+        resolved(s, weights=held, model=scenarios.model)
+        if getattr(s, "search", "") == "reverse"
+        else s
+        for s in shocks
+    ]
+    after = stress(proposal.weights, scenarios, kept, level=settings.level)
     results: tuple[BacktestResult, ...] = ()
     if settings.start is not None:
         results = walk(
-            rules(weights_of(book), settings, limit, panel),
+            rules(weights_of(book), settings, limits, panel),
             panel,
             settings,
             initial_value=book.value,
@@ -305,7 +289,7 @@ def run_job(
         stress=before,
         proposal=proposal,
         stress_after=after,
-        limit=limit,
+        limit=next(iter(limits.values())),
         backtests=results,
         report=ReportInputs(
             title=title,
@@ -316,25 +300,30 @@ def run_job(
             realised=realised_loss(before, panel),
             history=past_losses(before, view),
             stamps=tuple(dict.fromkeys(stamps)),
-            provenance=_provenance(panel, before, settings, limit),
+            provenance=_provenance(panel, before, settings, limits),
         ),
     )
 
 
 def rules(
-    book: Mapping[str, float], settings: Settings, limit: float, panel: PricePanel
+    book: Mapping[str, float],
+    settings: Settings,
+    limit: float | Mapping[str, float],
+    panel: PricePanel,
 ) -> tuple[Any, ...]:
     """Return the strategies compared: three foils and the rule.
+
+    ``limit`` is common to all shocks, or by the name of each.
 
     The book at the start is the part of it that was eligible then, in proportion;
     hold, hold + cash and the rule start from the same names.
     """
     start_view = panel.as_of(settings.start)
     tickers = settings.candidates and tuple(
-        dict.fromkeys([*(k for k in book if not _cash(k)), *settings.candidates])
+        dict.fromkeys([*(k for k in book if not is_cash(k)), *settings.candidates])
     )
     names = eligible(start_view, tickers, window=settings.window)
-    risky = {k: v for k, v in book.items() if not _cash(k)}
+    risky = {k: v for k, v in book.items() if not is_cash(k)}
     held = book_at(risky, members_only(start_view, names))
     if not held:
         raise DataError(
@@ -342,22 +331,30 @@ def rules(
             date=settings.start,
             fix="Start the walk-forward later.",
         )
-    shock = shock_of(settings)
+    limits = dict(limit) if isinstance(limit, Mapping) else {}
+    common = next(iter(limits.values())) if isinstance(limit, Mapping) else limit
+    if settings.hindsight_parameters:  # an episode may lie ahead of the view's prices
+        settings = on_prices(settings, panel)
+    first, *others = shocks_of(settings)
+    shock = (first, *others) if others else first
+    if not others:
+        limits = {}  # the common one is its own
     cash = cash_label(panel.base_currency)
     return (
         Hold({**held, cash: 1.0 - sum(held.values())}),
         HoldWithCash(
             held,
-            limit,
+            common,
             shock,
             tickers=tickers,
             window=settings.window,
             covariance=settings.covariance,
             funds=settings.funds,
+            limits=limits,
         ),
         ShockAware(
             risky,
-            limit,
+            common,
             shock,
             tickers=tickers,
             upper=bounds_of(risky, settings, len(names)),
@@ -366,6 +363,7 @@ def rules(
             groups=settings.groups,
             costs=settings.costs,
             funds=settings.funds,
+            limits=limits,
         ),
         EqualWeight(tickers),
     )
@@ -403,15 +401,6 @@ def walk(
     return tuple(out)
 
 
-def weights_of(book: Portfolio) -> dict[str, float]:
-    """Weight per label of a priced book."""
-    return dict(zip(book.labels, book.weights.tolist(), strict=True))
-
-
-def _cash(label: str) -> bool:
-    return label.startswith(CASH_PREFIX)
-
-
 def realised_loss(report: StressReport, panel: PricePanel) -> Realised | None:
     """What the book's weights lost to 27 January 2025, where the prices show it.
 
@@ -431,12 +420,12 @@ def realised_loss(report: StressReport, panel: PricePanel) -> Realised | None:
     held = {
         a: w
         for a, w in zip(report.scenarios.assets, report.weights, strict=True)
-        if w and not _cash(a)
+        if w and not is_cash(a)
     }
     moves: dict[str, float] = {}
     late, absent = [], []
     for asset in report.scenarios.assets:
-        if _cash(asset) or asset not in panel.universe:
+        if is_cash(asset) or asset not in panel.universe:
             continue
         i = panel.index(asset)
         if np.isnan(event.values[i]):
@@ -466,7 +455,7 @@ def past_losses(
     held = [
         (a, w)
         for a, w in zip(report.scenarios.assets, report.weights, strict=True)
-        if w and not _cash(a)
+        if w and not is_cash(a)
     ]
     if not held:
         return None
@@ -482,7 +471,10 @@ def past_losses(
 
 
 def _provenance(
-    panel: PricePanel, report: StressReport, settings: Settings, limit: float
+    panel: PricePanel,
+    report: StressReport,
+    settings: Settings,
+    limits: Mapping[str, float],
 ) -> dict[str, Any]:
     from backtests._identity import versions
 
@@ -499,8 +491,11 @@ def _provenance(
         "scenarios": f"{len(report.scenarios)} x {report.scenarios.horizon} sessions, "
         f"{report.scenarios.distribution}",
         "seed": settings.seed,
-        "shock": repr(shock_of(settings)),
-        "limit on the severe loss": f"{limit:.4f}",
+        "shock": "; ".join(repr(s) for s in shocks_of(settings)),
+        "limit on the severe loss": "; ".join(
+            f"{limit:.4f}" + (f" ({name})" if len(limits) > 1 else "")
+            for name, limit in limits.items()
+        ),
         "costs": repr(settings.costs),
         "funds": repr(model.funds),
         "notes": "; ".join(model.notes) or "none",

@@ -22,6 +22,7 @@ from engine.risk import (
 from engine.risk._contributions import group
 from engine.scenarios import ScenarioSet
 from engine.shocks import Reweighting, Shock, ShockMoves, moves_of, stress_vector
+from engine.shocks._kinds_lazy import BookSearch, parts_of, resolved
 from engine.shocks.moves import moves_returns
 
 CAP_QUANTILE = 0.9
@@ -38,10 +39,13 @@ class ShockResult(Value):
     loss : float
         Central stress loss, decimals of net asset value, losses positive.
     band : (float, float)
-        5% and 95% of the book's loss over the severity draws.
+        5% and 95% of the book's loss over the severity draws; NaN where the shock has
+        one severity: a reweighting, a mixture, a scenario found by search, a replay of
+        known returns alone.
     severe : float
         90th percentile of the book's loss over the severity draws through the worst
-        lens, modelled gains not counted: the default measure of a limit.
+        lens, modelled gains not counted: the default measure of a limit. Of one
+        severity, its loss with gains not counted.
     by_asset : (N,) float64
         Loss by asset at the centre; sums to ``loss``.
     moves : ShockMoves
@@ -52,8 +56,7 @@ class ShockResult(Value):
         Share of the base scenarios that lose at least ``loss`` over their horizon.
     effective_share : float
         Effective scenarios under a shock that reweights, relative to the base leg's,
-        ``exp(-relative entropy)``; one for a shock that moves returns. A reweighting
-        has one severity, so its band is its loss.
+        ``exp(-relative entropy)``; one for a shock that moves returns.
     """
 
     name: str
@@ -66,6 +69,11 @@ class ShockResult(Value):
     distance: float
     base_share: float
     effective_share: float = 1.0
+
+    @property
+    def has_band(self) -> bool:
+        """Whether the shock has more than one severity."""
+        return not np.isnan(self.band[0])
 
 
 class RolePart(NamedTuple):
@@ -108,14 +116,33 @@ class StressReport(Value):
     stamps: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> ShockResult:
-        for result in self.results:
-            if name in (result.name, result.name.split(":")[-1]):
-                return result
+        found = [r for r in self.results if r.name == name]
+        found = found or [r for r in self.results if r.name.split(":")[-1] == name]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(
+                "two shocks of the report end in this name",
+                received=repr(name),
+                expected=", ".join(r.name for r in found),
+            )
         raise UsageError(
             "no such shock in the report",
             received=repr(name),
             expected=", ".join(r.name for r in self.results),
         )
+
+    def short_names(self) -> dict[str, str]:
+        """Column label of each shock: what follows its last colon, where that is its.
+
+        Two shocks that share the text after the colon keep their whole names.
+        """
+        names = [r.name for r in self.results]
+        ends = [name.split(":")[-1] for name in names]
+        return {
+            name: end if ends.count(end) == 1 and end not in names else name
+            for name, end in zip(names, ends, strict=True)
+        }
 
     def by(self, grouping: str, name: str) -> dict[str, float]:
         """Loss by role, country, currency, ... under one shock; sums to its loss.
@@ -188,6 +215,7 @@ class StressReport(Value):
     def holdings_frame(self):
         """Return one row per holding: weight, move and loss by shock, and basis.
 
+        Columns ``move:<name>`` and ``loss:<name>`` carry the names of `short_names`.
         A fund that is looked through has the role ``fund``; its roles are in its basis
         and in `by_holding_and_role`.
         """
@@ -205,8 +233,9 @@ class StressReport(Value):
             "country": [universe.country[i] for i in held],
             "weight": self.weights[held],
         }
+        names = self.short_names()
         for r in self.results:
-            short = r.name.split(":")[-1]
+            short = names[r.name]
             table[f"move:{short}"] = r.moves.central[held]
             table[f"loss:{short}"] = r.by_asset[held]
         if self.results:
@@ -232,7 +261,7 @@ class StressReport(Value):
                     "name": r.name,
                     "citation": r.citation,
                     "loss": r.loss,
-                    "band_5_95": list(r.band),
+                    "band_5_95": list(r.band) if r.has_band else None,
                     "severe_90": r.severe,
                     "mahalanobis_distance": r.distance,
                     "share_of_base_scenarios_as_bad": r.base_share,
@@ -272,7 +301,12 @@ class StressReport(Value):
             f"{self.scenarios.horizon} sessions"
         ]
         lines += [
-            f"  {r.name}: loss {r.loss:.2%} (band {r.band[0]:.2%} to {r.band[1]:.2%})"
+            f"  {r.name}: loss {r.loss:.2%} "
+            + (
+                f"(band {r.band[0]:.2%} to {r.band[1]:.2%})"
+                if r.has_band
+                else "(one severity, no band)"
+            )
             for r in self.results
         ]
         return "\n".join(lines) + ")"
@@ -304,6 +338,7 @@ def stress(
     model_or_scenarios : ReturnModel or ScenarioSet
         A model is simulated with ``n_scenarios, horizon, seed``.
     shocks : Shock, Reweighting, or sequence of them
+        A worst case or reverse stress of a scenario file is found for this book.
     level : float, default 0.95
         For value at risk and expected shortfall.
     hindsight_parameters : bool, default False
@@ -325,8 +360,6 @@ def stress(
     )
     shocks = list(shocks) if isinstance(shocks, Sequence) else [shocks]
     hindsight = hindsight_parameters or scenarios.hindsight_parameters
-    stamps = stamps_of(scenarios)
-    stamps += check_known(shocks, scenarios, hindsight)
     weights = scenarios.align(portfolio)
     if abs(weights.sum() - 1.0) > 1e-6:
         raise DataError(
@@ -334,6 +367,11 @@ def stress(
             received=f"{weights.sum():.6f}",
             expected="1, cash included",
         )
+    held = dict(zip(scenarios.assets, weights.tolist(), strict=True))
+    shocks = [resolved(s, weights=held, model=scenarios.model) for s in shocks]
+    _check_names(shocks)
+    stamps = stamps_of(scenarios)
+    stamps += check_known(shocks, scenarios, hindsight)
     base = scenarios.base()
     losses = base.losses(weights)
     results = tuple(_one(shock, base, weights, losses) for shock in shocks)
@@ -371,10 +409,15 @@ def stamps_of(scenarios: ScenarioSet) -> list[str]:
 def check_known(
     shocks: Sequence[Any], scenarios: ScenarioSet, hindsight: bool
 ) -> list[str]:
-    """Refuse a shock used before it was known, or stamp the admission."""
+    """Refuse a shock used before it was known, or stamp the admission.
+
+    A shock without a date is a hypothesis: it may be asked about at any date, and
+    where hindsight is admitted the stamp says that it has none. Whoever decides at
+    past dates asks `check_undated` too.
+    """
     as_of = getattr(scenarios.model, "as_of", None)
     stamps = []
-    for shock in shocks:
+    for shock in (part for whole in shocks for part in parts_of(whole)):
         if as_of is not None and as_of < shock.known_from:
             if not hindsight:
                 raise LookAheadError(
@@ -388,7 +431,58 @@ def check_known(
                 f"HINDSIGHT PARAMETERS: multipliers known from {shock.known_from} are "
                 f"used as of {as_of}."
             )
+        elif hindsight and as_of is not None and _is_undated(shock):
+            stamps.append(
+                f"HINDSIGHT PARAMETERS: {shock.name} does not say when it was first "
+                f"held, and is used as of {as_of}."
+            )
     return stamps
+
+
+def check_undated(shocks: Sequence[Any], date: Any, hindsight: bool) -> None:
+    """Refuse, at a past date, a view that does not say since when it is held.
+
+    Parameters
+    ----------
+    shocks : sequence of Shock
+        Of a mixture, its shocks too. What is found by a search has no outside fact in
+        it and passes.
+    date : date
+        Of the decision; it is past, data follow it.
+    hindsight : bool
+
+    Raises
+    ------
+    LookAheadError
+        A view without a date, and hindsight is not admitted.
+    """
+    if hindsight:
+        return
+    for shock in (part for whole in shocks for part in parts_of(whole)):
+        if _is_undated(shock):
+            raise LookAheadError(
+                f"shock {shock.name} has no date: nothing says that it was held at "
+                "this past date",
+                date=date,
+                fix="State known_from, the day on which it was first held, or admit "
+                "it with hindsight_parameters=True (CLI: --hindsight-parameters); the "
+                "output is stamped.",
+            )
+
+
+def _is_undated(shock: Any) -> bool:
+    return bool(np.isnat(shock.known_from)) and not isinstance(shock, BookSearch)
+
+
+def _check_names(shocks: Sequence[Any]) -> None:
+    names = [shock.name for shock in shocks]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(
+                "two shocks carry one name",
+                received=repr(name),
+                fix="Give each a name= of its own.",
+            )
 
 
 def book_losses(
@@ -413,7 +507,10 @@ def _one(
     worst = shock if lens is None else lens("worst")
     by_asset = -weights * stress_vector(scenarios, moves)
     loss = float(by_asset.sum())
-    low, high = np.quantile(book_losses(scenarios, moves, weights), [0.05, 0.95])
+    low, high = np.nan, np.nan
+    if not (moves.draws == moves.draws[0]).all():
+        drawn = book_losses(scenarios, moves, weights)
+        low, high = np.quantile(drawn, [0.05, 0.95])
     return ShockResult(
         name=shock.name,
         citation=getattr(shock, "citation", ""),

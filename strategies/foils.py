@@ -7,13 +7,13 @@ the same measure and the same turnover budget as `strategies.ShockAware`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from engine.constraints import StressCap
+from engine._stress import check_known
 from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
 from engine.data.view import MarketView
 from engine.errors import DataError, UsageError
@@ -23,7 +23,13 @@ from engine.proposal import Proposal
 from engine.shocks import CheapModelShock
 from strategies.books import Book, DatedBook, weights_at
 from strategies.estimation import estimate_model, members_only, scenarios_for
-from strategies.shock_aware import book_at, cash_of, turnover_budget
+from strategies.shock_aware import (
+    book_at,
+    caps_of,
+    cash_of,
+    reweights,
+    turnover_budget,
+)
 
 _HALVINGS = 50
 Weights = dict[str, float]
@@ -35,12 +41,15 @@ class _Foil:
 
     book: Book
     limit: float = 0.08
-    shock: CheapModelShock = field(default_factory=CheapModelShock)
+    shock: Any = field(default_factory=CheapModelShock)
     tickers: tuple[str, ...] | None = None
     window: int = 504
     covariance: str = "ledoit_wolf"
     funds: str = "estimated"
     turnover: float | None = None
+    n_scenarios: int = 5000
+    seed: int = 0
+    limits: Mapping[str, float] = field(default_factory=dict)
 
     def estimate(self, view: MarketView) -> ReturnModel:
         """Fit on the same assets as the rule, so that betas and roles are the same."""
@@ -74,6 +83,7 @@ class _Foil:
 
     def _size(
         self,
+        view: MarketView,
         portfolio: Portfolio,
         model: ReturnModel,
         target: Callable[[float], Weights],
@@ -81,23 +91,36 @@ class _Foil:
         what: str,
     ) -> Proposal:
         """Least amount whose target is within the limit, then the turnover budget."""
-        scenarios = scenarios_for(model, portfolio)
-        cap = StressCap(self.shock, self.limit)
-        measure = stress_measure(cap, scenarios, cap.moves(scenarios))
-
+        draws = self.n_scenarios if reweights(self.shock) else 64
+        scenarios = scenarios_for(model, portfolio, n_scenarios=draws, seed=self.seed)
+        followed = book_at(
+            weights_at(self.book, view), members_only(view, model.assets)
+        )
+        caps = caps_of(self.shock, self.limit, self.limits, view, model, followed)
+        check_known([c.shock for c in caps], scenarios, view.hindsight_parameters)
+        measures = [stress_measure(c, scenarios, c.moves(scenarios)) for c in caps]
         cash = cash_label(portfolio.base_currency)
 
         def whole(amount: float) -> Weights:
             weights = target(amount)
             return {**weights, cash: 1.0 - float(np.sum(list(weights.values())))}
 
-        def loss(amount: float) -> float:
+        def losses(amount: float) -> list[float]:
             weights = {k: v for k, v in whole(amount).items() if v}
-            return measure.value(scenarios.align(weights))
+            aligned = scenarios.align(weights)
+            return [m.value(aligned) for m in measures]
 
-        amount, reached = _smallest(loss, self.limit, most)
+        def excess(amount: float) -> float:
+            found = zip(losses(amount), caps, strict=True)
+            return max(loss - cap.limit for loss, cap in found)
+
+        amount, reached = _smallest(excess, most)
         wanted = whole(amount)
-        notes = [f"{what} {amount:.1%}, shock loss {loss(amount):.2%}"]
+        notes = [
+            f"{what} {amount:.1%}, shock loss {loss:.2%}"
+            + (f" under {cap.shock.name}" if len(caps) > 1 else "")
+            for loss, cap in zip(losses(amount), caps, strict=True)
+        ]
         if not reached:
             notes.append(f"the limit of {self.limit:.2%} is out of reach of this foil")
         budget = turnover_budget(portfolio, self.turnover)
@@ -113,22 +136,20 @@ class _Foil:
         return Proposal.from_weights(portfolio, wanted, notes=tuple(notes))
 
 
-def _smallest(
-    loss: Callable[[float], float], limit: float, most: float
-) -> tuple[float, bool]:
-    """Smallest amount in [0, most] with a loss within the limit, by bisection.
+def _smallest(excess: Callable[[float], float], most: float) -> tuple[float, bool]:
+    """Smallest amount in [0, most] with nothing above its limit, by bisection.
 
-    Where not even the whole amount reaches it, the amount that loses least.
+    Where not even the whole amount reaches it, the amount that exceeds least.
     """
-    if loss(0.0) <= limit:
+    if excess(0.0) <= 0.0:
         return 0.0, True
-    if loss(most) > limit:
+    if excess(most) > 0.0:
         grid = np.linspace(0.0, most, 21)
-        return float(grid[int(np.argmin([loss(float(a)) for a in grid]))]), False
+        return float(grid[int(np.argmin([excess(float(a)) for a in grid]))]), False
     low, high = 0.0, most
     for _ in range(_HALVINGS):
         middle = 0.5 * (low + high)
-        if loss(middle) <= limit:
+        if excess(middle) <= 0.0:
             high = middle
         else:
             low = middle
@@ -141,8 +162,9 @@ class HoldWithCash(_Foil):
 
     Parameters
     ----------
-    book, limit, shock, tickers, window, covariance, funds, turnover
-        As for `ShockAware`; the loss is measured by the same function.
+    book, limit, shock, tickers, window, covariance, funds, turnover, limits
+        As for `ShockAware`; the loss is measured by the same function. Of several
+        shocks, the one that is furthest above its limit binds.
     """
 
     name: str = "hold + cash"
@@ -161,7 +183,7 @@ class HoldWithCash(_Foil):
         def target(sold: float) -> Weights:
             return {a: (most - sold) * w for a, w in risky.items()}
 
-        return self._size(portfolio, model, target, most, "sold to cash")
+        return self._size(view, portfolio, model, target, most, "sold to cash")
 
 
 @dataclass(frozen=True)
@@ -201,7 +223,9 @@ class HoldWithSwap(_Foil):
             weights[self.into] = weights.get(self.into, 0.0) + swapped
             return weights
 
-        return self._size(portfolio, model, target, most, f"swapped into {self.into}")
+        return self._size(
+            view, portfolio, model, target, most, f"swapped into {self.into}"
+        )
 
 
 @dataclass(frozen=True)
@@ -250,7 +274,9 @@ class HoldWithShort(_Foil):
             weights[self.short] = weights.get(self.short, 0.0) - sold
             return weights
 
-        return self._size(portfolio, model, target, self.most, f"short {self.short}")
+        return self._size(
+            view, portfolio, model, target, self.most, f"short {self.short}"
+        )
 
 
 def _known(ticker: str, model: ReturnModel, view: MarketView) -> Any:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from engine._stress import check_undated
 from engine.constraints import Constraints, GroupLimit, StressCap
 from engine.costs import Costs
 from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
@@ -14,6 +16,7 @@ from engine.model import ReturnModel
 from engine.optimize._propose import propose
 from engine.proposal import Proposal
 from engine.shocks import CheapModelShock
+from engine.shocks._kinds_lazy import parts_of, resolved
 from strategies.books import Book, weights_at
 from strategies.estimation import (
     estimate_model,
@@ -57,6 +60,35 @@ def turnover_budget(portfolio: Portfolio, turnover: float | None) -> float | Non
     return turnover if invested else None
 
 
+def caps_of(
+    shock: Any,
+    limit: float,
+    limits: Mapping[str, float],
+    view: MarketView,
+    model: ReturnModel,
+    followed: Mapping[str, float],
+) -> tuple[StressCap, ...]:
+    """One cap per shock, found on the prices of the view and for the book followed.
+
+    Raises
+    ------
+    LookAheadError
+        A view without a date, and hindsight is not admitted.
+    """
+    shocks = shock if isinstance(shock, (tuple, list)) else (shock,)
+    cash = cash_label(model.base_currency)
+    weights = {**followed, cash: 1.0 - sum(v for k, v in followed.items() if k != cash)}
+    found = [resolved(s, market=view, weights=weights, model=model) for s in shocks]
+    check_undated(found, view.date, view.hindsight_parameters)
+    return tuple(StressCap(s, limits.get(s.name, limit)) for s in found)
+
+
+def reweights(shock: Any) -> bool:
+    """Whether any of the shocks gives scenarios other probabilities: it needs draws."""
+    shocks = shock if isinstance(shock, (tuple, list)) else (shock,)
+    return any(hasattr(p, "reweight") for s in shocks for p in parts_of(s))
+
+
 @dataclass(frozen=True)
 class ShockAware:
     """Least cost and active risk against a book, subject to a stress-loss cap.
@@ -72,7 +104,10 @@ class ShockAware:
     limit : float, default 0.08
         Cap on the 90th percentile of the loss under the shock, worst lens, gains not
         counted (`engine.constraints.StressCap`).
-    shock : CheapModelShock
+    shock : Shock, or sequence of them
+        Each is limited. Replays take their own history from the view; a worst case is
+        that of the book followed, as of every date. A view without a date is refused
+        unless hindsight is admitted.
     tickers : tuple of str, optional
         Assets that may be held; all by default.
     upper : float or mapping, default 0.10
@@ -84,17 +119,19 @@ class ShockAware:
     turnover : float, optional
         Budget a decision; the first purchase from cash is free of it.
     n_scenarios, seed : int
-        For the expected shortfall.
+        For the expected shortfall, and for shocks that reweight.
     covariance : str, default "ledoit_wolf"
         Estimator, as in `engine.fit`.
     funds : {"estimated", "bands"}, default "estimated"
         Treatment of funds without a document, as in `engine.fit`: estimated anew as of
         every date.
+    limits : mapping of shock name to float
+        In place of ``limit``, for shocks that have one of their own.
     """
 
     book: Book
     limit: float = 0.08
-    shock: CheapModelShock = field(default_factory=CheapModelShock)
+    shock: Any = field(default_factory=CheapModelShock)
     tickers: tuple[str, ...] | None = None
     upper: float | Mapping[str, float] = 0.10
     groups: tuple[GroupLimit, ...] = ()
@@ -106,6 +143,7 @@ class ShockAware:
     seed: int = 0
     costs: Costs = field(default_factory=Costs)
     funds: str = "estimated"
+    limits: Mapping[str, float] = field(default_factory=dict)
     name: str = "shock-aware"
 
     def estimate(self, view: MarketView) -> ReturnModel:
@@ -127,7 +165,8 @@ class ShockAware:
     ) -> Proposal:
         """Propose the book within the cap."""
         model = self.estimate(view) if estimate is None else estimate
-        draws = self.n_scenarios if self.es_cap is not None else 64
+        needed = self.es_cap is not None or reweights(self.shock)
+        draws = self.n_scenarios if needed else 64
         scenarios = scenarios_for(model, portfolio, n_scenarios=draws, seed=self.seed)
         upper = self.upper
         if isinstance(upper, Mapping):
@@ -137,13 +176,14 @@ class ShockAware:
         cash = cash_of(book)
         followed = book_at(book, members_only(view, model.assets))
         followed[cash_label(portfolio.base_currency)] = 1.0 - sum(followed.values())
+        caps = caps_of(self.shock, self.limit, self.limits, view, model, followed)
         return propose(
             portfolio,
             scenarios,
             Constraints(
                 upper=member_bounds(view, model.assets, upper),
                 cash=(0.0, cash + 0.01),
-                stress_caps=(StressCap(self.shock, self.limit),),
+                stress_caps=caps,
                 groups=self.groups,
                 es_cap=self.es_cap,
                 turnover=turnover_budget(portfolio, self.turnover),

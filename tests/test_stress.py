@@ -269,3 +269,72 @@ def test_a_report_survives_pickling():
     assert again["jevons"].loss == REPORT["jevons"].loss
     assert not again.weights.flags.writeable
     assert not again.results[0].moves.draws.flags.writeable
+
+
+class Drop:
+    """Every asset falls by one number, equally in all severities."""
+
+    known_from = np.datetime64("2020-01-01")
+
+    def __init__(self, name, move):
+        self.name, self.move = name, move
+
+    def moves(self, universe, model=None):
+        from engine.shocks import ShockMoves
+
+        move = np.array(
+            [0.0 if t == "CASH:USD" else self.move for t in universe.tickers]
+        )
+        return ShockMoves(
+            universe.tickers,
+            move,
+            np.tile(move, (8, 1)),
+            np.zeros(8),
+            ("by hand",) * move.size,
+            {"hand": np.log1p(move)},
+        )
+
+
+def test_shocks_that_end_alike_keep_their_columns_apart():
+    alike = [Drop("ours:crash", -0.1), Drop("theirs:crash", -0.2), Drop("x:jevons", 0)]
+    report = stress(WEIGHTS, SCENARIOS, alike)
+    frame = report.holdings_frame()
+    for name, column in (
+        ("ours:crash", "loss:ours:crash"),
+        ("theirs:crash", "loss:theirs:crash"),
+        ("x:jevons", "loss:jevons"),
+    ):
+        assert frame[column].sum() == pytest.approx(report[name].loss)
+    assert report["theirs:crash"].loss > report["ours:crash"].loss
+    with pytest.raises(UsageError, match="two shocks of the report end in this name"):
+        report["crash"]
+    # A whole name goes before one that ends in it.
+    report = stress(WEIGHTS, SCENARIOS, [Drop("a:b", -0.1), Drop("b", -0.2)])
+    assert report["b"].name == "b"
+    frame = report.holdings_frame()
+    assert {"loss:a:b", "loss:b"} <= set(frame.columns)
+    assert frame["loss:b"].sum() == pytest.approx(report["b"].loss)
+    with pytest.raises(UsageError, match="two shocks carry one name"):
+        stress(WEIGHTS, SCENARIOS, [Drop("b", -0.1), Drop("b", -0.2)])
+
+
+def test_one_severity_has_no_band():
+    """A band as wide as its loss would look certain; there is none, and it says so."""
+    from engine.shocks import conditional, entropy_pool, mix, worst_case
+
+    several = CheapModelShock()
+    states = mix({"a": 0.5}, {"a": several})
+    views = entropy_pool("mean(NVDX) <= -0.05")
+    worst = worst_case(model(), WEIGHTS, radius=3.0)
+    moves = conditional({"ai_basket": -0.1}, name="moves")
+    report = stress(WEIGHTS, SCENARIOS, [several, moves, states, views, worst])
+    assert [r.has_band for r in report.results] == [True, True, False, False, False]
+    for result in report.results[2:]:
+        assert np.isnan(result.band).all()
+        # What limits bind: its one loss, gains left out.
+        gains = np.minimum(result.moves.central, 0.0)
+        base = (1 + SCENARIOS.leg_mean("base")) * (1 + gains) - 1
+        assert result.severe == pytest.approx(-report.weights @ base, abs=1e-12)
+    assert "one severity, no band" in repr(report)
+    rows = json.loads(json.dumps(report.to_dict(), allow_nan=False))["shocks"]
+    assert [r["band_5_95"] is None for r in rows] == [False, False, True, True, True]

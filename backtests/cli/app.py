@@ -278,7 +278,7 @@ def stress(
         Also an episode of "ballast shocks library"; may repeat.
     """
     from backtests.cli import show, stressing
-    from backtests.job import compared_shocks, prepare, realised_loss
+    from backtests.job import compared_shocks, on_prices, prepare, realised_loss
     from engine._stress import stress as run_stress
     from engine.shocks import replay as make_replay
 
@@ -288,10 +288,9 @@ def stress(
         holdings = run.book(book, source)
         panel = source.load(holdings)
         _, priced, scenarios = prepare(holdings, panel, chosen)
-        replayed = [make_replay(name, panel=panel) for name in replay]
-        report = run_stress(
-            priced, scenarios, [*compared_shocks(chosen), *replayed], level=run.level
-        )
+        shocks = compared_shocks(on_prices(chosen, panel))
+        shocks += [make_replay(name, panel=panel) for name in replay]
+        report = run_stress(priced, scenarios, shocks, level=run.level)
     more = stressing.More(
         stressing.explanations(report, names(explain) or ()),
         None if ratios is None else stressing.ratios(report, ratios),
@@ -325,22 +324,16 @@ def propose(
         Portfolio file: ticker and one of shares, value, weight.
     """
     from backtests.cli import show
-    from backtests.job import constraints_of, prepare, shock_limit
-    from engine.optimize._propose import propose as run_propose
+    from backtests.job import on_prices, prepare, propose_within, shock_limits
 
     source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
     chosen = settings(run, shock, limits)
     holdings = run.book(book, source)
     panel = source.load(holdings)
     view, priced, scenarios = prepare(holdings, panel, chosen)
-    limit = shock_limit(priced, scenarios, chosen)
-    proposal = run_propose(
-        priced,
-        scenarios,
-        constraints_of(priced, scenarios, chosen, limit, view),
-        chosen.costs,
-        market=view,
-    )
+    chosen = on_prices(chosen, panel)
+    caps = shock_limits(priced, scenarios, chosen)
+    proposal = propose_within(priced, scenarios, chosen, caps, view)
     if run.out is not None:
         from engine.data.files import write_csv
 

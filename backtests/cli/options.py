@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -160,22 +161,22 @@ class ChosenShock(Shock):
     """Which shock, or whose file."""
 
     shock: str = CHEAP_MODEL
-    """cheap-model, or a scenario file in TOML, whose severities --severity
-    multiplies."""
+    """cheap-model, or a scenario file in TOML (one or several shocks of any kind),
+    whose severities --severity multiplies."""
     shock_horizon: str | None = None
     """What is left of the move: day, next_day, month or persistent; the preset's own by
     default."""
 
-    def chosen(self) -> tuple[Any, ...]:
-        """Return the shocks named: one of the presets, or those of the file."""
-        from engine.shocks import CheapModelShock, read_shocks
+    def chosen(self) -> tuple[tuple[Any, ...], dict[str, float]]:
+        """Return the shocks named, a preset or those of a file, and their limits."""
+        from engine.shocks import CheapModelShock
+        from engine.shocks.files import read_scenarios
 
         if self.shock == CHEAP_MODEL:
-            return (
-                CheapModelShock(
-                    self.preset, severity=self.severity, horizon=self.shock_horizon
-                ),
+            preset = CheapModelShock(
+                self.preset, severity=self.severity, horizon=self.shock_horizon
             )
+            return (preset,), {}
         path = Path(self.shock)
         if path.suffix != ".toml":
             raise UsageError(
@@ -188,7 +189,12 @@ class ChosenShock(Shock):
                 "--preset goes with --shock cheap-model; a file states its own",
                 received=self.preset,
             )
-        return tuple(self._adjusted(shock) for shock in read_shocks(path))
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", UserWarning)
+            found = read_scenarios(path)
+        for warning in said:
+            print(f"ballast: {warning.message}", file=sys.stderr)
+        return tuple(self._adjusted(s) for s in found.shocks), dict(found.limits)
 
     def _adjusted(self, shock: Any) -> Any:
         """Return a shock of a file with the flags laid on it."""
@@ -213,7 +219,8 @@ class Limits:
     """What a proposal must respect."""
 
     limit: float | None = None
-    """Cap on the severe loss under the shock, a decimal; half of today's if absent."""
+    """Cap on the severe loss under each shock, a decimal; half of today's if absent. A
+    scenario file may state one per shock, which goes before."""
     candidates: str | None = None
     """Tickers that may be bought, separated by commas, or a file with one per line."""
     max_weight: float | None = None
@@ -293,11 +300,13 @@ def settings(
         raise UsageError(
             "--limit is a loss as a decimal", received=limits.limit, expected="0 to 1"
         )
+    shocks, own = shock.chosen() if isinstance(shock, ChosenShock) else ((), {})
     return Settings(
         as_of=run.as_of,
         preset=shock.preset,
         severity=shock.severity,
-        shocks=shock.chosen() if isinstance(shock, ChosenShock) else (),
+        shocks=shocks,
+        limits=own,
         limit=limits.limit,
         candidates=names(limits.candidates),
         window=run.window,

@@ -69,6 +69,57 @@ def library(*, json: Json = False) -> None:
 
 
 @shocks_app.command
+def check(path: Path, /, *, json: Json = False) -> None:
+    """Read a scenario file without prices: what it holds, or what is wrong with it.
+
+    Names of assets, and whether views can hold together, are checked where it is used.
+
+    Parameters
+    ----------
+    path
+        A scenario file in TOML.
+    json
+        Print JSON.
+    """
+    import numpy as np
+
+    from backtests.cli import show
+    from engine.shocks.files import kind_of, read_scenarios
+
+    found = read_scenarios(path)
+    parts = {id(s) for s in found.parts}
+    rows = [
+        {
+            "name": s.name,
+            "kind": kind_of(s),
+            "limit": found.limits.get(s.name),
+            "known_from": None if np.isnat(s.known_from) else str(s.known_from),
+            "alone": id(s) not in parts,
+            "citation": s.citation,
+            "note": getattr(s, "note", ""),
+        }
+        for s in (*found.shocks, *found.parts)
+    ]
+    if json:
+        show.emit_json({"file": str(path), "shocks": rows})
+        return
+    cells = [
+        (
+            r["name"],
+            r["kind"],
+            show.percent(r["limit"]),
+            r["known_from"]
+            or ("the model's date" if hasattr(s, "search") else "no date"),
+            "yes" if r["alone"] else "in a mixture",
+            r["citation"],
+        )
+        for r, s in zip(rows, (*found.shocks, *found.parts), strict=True)
+    ]
+    columns = ["shock", "kind", "limit", "known from", "alone", "source"]
+    print(show.table(columns, cells))
+
+
+@shocks_app.command
 def replay(name: str, /, *, source: Prices | None = None, json: Json = False) -> None:
     """Show what an episode did to every asset of the prices, and how it is known.
 

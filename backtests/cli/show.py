@@ -97,7 +97,9 @@ def stress_table(report: Any, realised: Any = None) -> None:
         (
             r.name,
             percent(r.loss),
-            f"{percent(r.band[0])} to {percent(r.band[1])}",
+            f"{percent(r.band[0])} to {percent(r.band[1])}"
+            if r.has_band
+            else "one severity",
             percent(r.severe),
             money(r.loss * report.value),
         )
@@ -111,7 +113,7 @@ def stress_table(report: Any, realised: Any = None) -> None:
         )
     first = report.results[0]
     frame = report.holdings_frame()
-    short = first.name.split(":")[-1]
+    short = report.short_names()[first.name]
     frame = frame.sort_values(f"loss:{short}", ascending=False)
     print(f"\nby holding, {first.name}")
     print(

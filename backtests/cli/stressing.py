@@ -82,10 +82,16 @@ def horizon(result: Any) -> str:
 
 def plausibility(result: Any, sessions: int) -> str:
     """Return how unusual a shock is by the model: a distance, never a probability."""
+    rests = ""
+    if result.effective_share < 1.0:
+        rests = (
+            f"; the views rest on {result.effective_share:.1%} of the effective "
+            "scenarios"
+        )
     return (
         f"Mahalanobis distance {result.distance:.1f} in one session's law; "
         f"{result.base_share:.1%} of the base scenarios lose as much over {sessions} "
-        "sessions"
+        f"sessions{rests}"
     )
 
 
@@ -113,7 +119,7 @@ def document(
 ) -> dict[str, Any]:
     """Return the report as plain numbers and text, with horizon and provenance."""
     out = report.to_dict()
-    notes = _notes(settings)
+    notes, states = _notes(settings), _states(settings)
     for entry, result in zip(out["shocks"], report.results, strict=True):
         entry["horizon"] = horizon(result)
         entry["alignment"] = ALIGNMENT
@@ -122,6 +128,8 @@ def document(
             entry["parameters"] = dict(chain.parameters)
         if result.name in notes:
             entry["note"] = notes[result.name]
+        if result.name in states:
+            entry["states"] = states[result.name]
     out["provenance"] = provenance(report, panel, settings)
     if more.words:
         out["explanations"] = more.words
@@ -175,6 +183,11 @@ def tables(
     print(f"horizon, {first.name}: {horizon(first)}")
     print(f"alignment: {ALIGNMENT}")
     print(f"source: {first.citation}")
+    for result in report.results[1:]:
+        if result.citation != first.citation:
+            print(f"source, {result.name}: {result.citation}")
+    for name, text in _states(settings).items():
+        print(f"states, {name}: {text}")
     for name, note in _notes(settings).items():
         print(f"note, {name}: {note}")
     for key, value in provenance(report, panel, settings).items():
@@ -183,6 +196,30 @@ def tables(
 
 def _plausible(report: StressReport, result: Any) -> str:
     return plausibility(result, report.scenarios.horizon)
+
+
+def _states(settings: Settings) -> dict[str, str]:
+    """Probability of each joint state of a mixture, with the shock that it carries."""
+    out = {}
+    for shock in settings.shocks:
+        if not hasattr(shock, "mixed"):
+            continue
+        states = getattr(shock, "coherent", shock)
+        out[shock.name] = "; ".join(
+            f"{_happens(states.events, state)} {p:.1%} "
+            f"({'no shock' if carried is None else carried.name})"
+            for state, p, carried in zip(
+                states.states, states.probabilities, states.shocks, strict=True
+            )
+            if p > 0
+        )
+    return out
+
+
+def _happens(events: Sequence[str], state: Sequence[bool]) -> str:
+    return " and ".join(
+        e if happens else f"not {e}" for e, happens in zip(events, state, strict=True)
+    )
 
 
 def _notes(settings: Settings) -> dict[str, str]:

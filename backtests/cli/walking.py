@@ -13,9 +13,11 @@ from backtests.cli import show
 from backtests.job import (
     Settings,
     bounds_of,
+    on_prices,
     prepare,
     rules,
-    shock_limit,
+    shock_limits,
+    shocks_of,
     walk,
     weights_of,
 )
@@ -75,16 +77,17 @@ def _rule(name: str, available: Sequence[Any], settings: Settings, N: int) -> An
     return HierarchicalRiskParity(**common)
 
 
-def _limit_and_book(
+def _limits_and_book(
     portfolio: Portfolio, panel: PricePanel, settings: Settings
-) -> tuple[float, Portfolio]:
-    """Limit and priced book; the default limit is half the loss of the last date."""
-    if settings.limit is not None:
-        return settings.limit, portfolio.priced(
-            panel.as_of(settings.as_of or panel.dates[-1])
-        )
+) -> tuple[dict[str, float], Portfolio]:
+    """Limits and priced book; the default limit is half the loss of the last date."""
+    shocks = shocks_of(settings)
+    if settings.limit is not None or all(s.name in settings.limits for s in shocks):
+        limits = {s.name: settings.limits.get(s.name, settings.limit) for s in shocks}
+        book = portfolio.priced(panel.as_of(settings.as_of or panel.dates[-1]))
+        return {k: float(v) for k, v in limits.items() if v is not None}, book
     _, book, scenarios = prepare(portfolio, panel, settings)
-    return shock_limit(book, scenarios, settings), book
+    return shock_limits(book, scenarios, on_prices(settings, panel)), book
 
 
 def compare(
@@ -103,8 +106,8 @@ def compare(
             received=repr(unknown[0]),
             expected=", ".join([*_NAMES, *_RULES]),
         )
-    limit, book = _limit_and_book(portfolio, panel, settings)
-    available = rules(weights_of(book), settings, limit, panel)
+    limits, book = _limits_and_book(portfolio, panel, settings)
+    available = rules(weights_of(book), settings, limits, panel)
     compared: list[Any] = []
     for name in dict.fromkeys(chosen):
         if name in _RULES:
@@ -149,11 +152,21 @@ def sweep(
             received=repr(strategy),
             expected=", ".join(_SWEPT),
         )
-    limit, book = _limit_and_book(portfolio, panel, settings)
-    rule = rules(weights_of(book), settings, limit, panel)[_NAMES[strategy]]
+    cells = parse_grid(grid, strategy)
+    limits, book = _limits_and_book(portfolio, panel, settings)
+    rule = rules(weights_of(book), settings, limits, panel)[_NAMES[strategy]]
+    if "limit" in cells:
+        own = settings.limits
+        if all(s.name in own for s in shocks_of(settings)):
+            raise UsageError(
+                "every shock states its own limit: there is none to sweep",
+                received=", ".join(own),
+                fix="Leave limit out of the file where it is to be swept.",
+            )
+        rule = replace(rule, limits=dict(own))
     return run_sweep(
         partial(_variant, rule),
-        parse_grid(grid, strategy),
+        cells,
         panel,
         executor=executor,  # type: ignore[arg-type]
         n_jobs=n_jobs,

@@ -7,6 +7,7 @@ from engine.shocks._conditional import (
     conditional,
     conditional_law,
 )
+from engine.shocks._kinds_lazy import resolved
 from engine.shocks._kl_ball import KLWorstCase, kl_worst_probabilities
 from engine.shocks._library import Episode, Library, library
 from engine.shocks._parameters import Parameter, parameters
@@ -25,7 +26,15 @@ from engine.shocks._theme_stress import ThemeModelStress, theme_stress
 from engine.shocks._view_text import View, Views
 from engine.shocks._worst_case import PlausibleShock, worst_case
 from engine.shocks.chain import PERSISTENT_PRESETS, PRESETS, present_value_ratio
-from engine.shocks.files import read_shock, read_shocks, register_kind
+from engine.shocks.files import (
+    ScenarioFile,
+    from_toml,
+    read_scenarios,
+    read_shock,
+    read_shocks,
+    register_kind,
+    to_toml,
+)
 from engine.shocks.moves import Reweighting, Shock, ShockMoves, moves_of, stress_vector
 from engine.shocks.rebound import HORIZONS
 
@@ -49,6 +58,7 @@ __all__ = [
     "Replay",
     "ReverseParameters",
     "Reweighting",
+    "ScenarioFile",
     "Shock",
     "ShockMoves",
     "ThemeModelStress",
@@ -58,6 +68,7 @@ __all__ = [
     "conditional_law",
     "correlation_stress",
     "entropy_pool",
+    "from_toml",
     "kl_worst_probabilities",
     "library",
     "liquidity_stress",
@@ -65,14 +76,17 @@ __all__ = [
     "moves_of",
     "parameters",
     "present_value_ratio",
+    "read_scenarios",
     "read_shock",
     "read_shocks",
     "register_kind",
     "replay",
+    "resolved",
     "reverse",
     "reverse_parameters",
     "stress_vector",
     "theme_stress",
+    "to_toml",
     "volatility_stress",
     "worst_case",
 ]

@@ -26,6 +26,7 @@ from engine.data.portfolio import CASH_PREFIX
 from engine.data.roles import COMPANY_CLASSES, INFRASTRUCTURE
 from engine.data.universe import _did_you_mean
 from engine.errors import DataError, ModelError, UsageError
+from engine.shocks._kinds_written import Written
 from engine.shocks.moves import UNDATED, ShockMoves, dated
 
 AI_BASKET = "ai_basket"
@@ -202,7 +203,7 @@ def _check_conditions(inner: Matrix, names: tuple[str, ...]) -> None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ConditionalShock(Value):
+class ConditionalShock(Written, Value):
     """Moves of a few names passed on to the rest; made by `conditional`.
 
     Attributes

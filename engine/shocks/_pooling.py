@@ -22,6 +22,7 @@ from engine.errors import SolverError, UsageError
 from engine.parallel import thread_limits
 from engine.scenarios import ScenarioSet
 from engine.shocks._entropy import EQUAL, Tilt, tilt
+from engine.shocks._kinds_written import Written
 from engine.shocks._view_conflict import check_alone, explain
 from engine.shocks._view_rows import (
     Held,
@@ -122,7 +123,7 @@ class Pooled(Value):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class EntropyPool(Value):
+class EntropyPool(Written, Value):
     """A shock that reweights scenarios; made by `entropy_pool`.
 
     Attributes

@@ -8,6 +8,7 @@ One shock is a table ``[shock]``, several are ``[[shock]]``::
     horizon = "month"
     name = "committee 2025-Q3"
     citation = "minutes of 3 July 2025"
+    limit = 0.08
 
     [shock.parameters]
     severity = 1.5
@@ -16,33 +17,93 @@ One shock is a table ``[shock]``, several are ``[[shock]]``::
     [shock.ai_capex]
     MSFT = 0.02
 
-A kind is a name and a builder; `register_kind` adds one. Nothing in a file is run.
+Every shock may state ``limit``, the cap on its severe loss, and ``alone = false``
+where it only serves a mixture. A kind is a name and a builder (`engine.shocks._kinds`
+has the others); `register_kind` adds one. Nothing in a file is run.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.errors import BallastError, DataError, StoreError, UsageError
+from engine.errors import DataError, UsageError
+from engine.shocks._kinds import (
+    build_conditional,
+    build_entropy,
+    build_replay,
+    build_reverse,
+    build_worst_case,
+    table_of,
+)
+from engine.shocks._kinds_mix import Mixture, build_mix
+from engine.shocks._kinds_tables import (
+    COMMON,
+    check_keys,
+    checked_flag,
+    checked_number,
+    checked_numbers,
+    checked_text,
+    read_errors,
+    toml_of,
+)
 from engine.shocks._structural import CheapModelShock
 from engine.shocks.arguments import COSTS, LETTERS, near
 from engine.shocks.chain import ALL_PRESETS, DEFAULTS
 
+__all__ = [
+    "ScenarioFile",
+    "check_keys",
+    "checked_number",
+    "checked_numbers",
+    "checked_text",
+    "from_toml",
+    "kind_of",
+    "kinds",
+    "read_scenarios",
+    "read_shock",
+    "read_shocks",
+    "register_kind",
+    "to_toml",
+    "write_shock",
+]
+
 LIMIT_BYTES = 1_000_000
 """A larger file is no scenario."""
-Builder = Callable[[dict[str, Any], str], Any]
+Builder = Callable[..., Any]
 """Called with the table of one shock, its kind left out, and the words that name the
-place in the file; returns a shock or raises `DataError`."""
+place in the file; returns a shock or raises `DataError`. One that refers to others is
+also given them, by name."""
 
 _TEXT_KEYS = ("preset", "variant", "lens", "horizon", "name", "citation", "note")
 _TABLE_KEYS = ("parameters", "ai_capex")
 _KINDS: dict[str, Builder] = {}
+_REFERRING: set[str] = set()
 
 
-def register_kind(name: str, builder: Builder) -> None:
+@dataclass(frozen=True)
+class ScenarioFile:
+    """Shocks of a file, with what the committee says of their limits.
+
+    Attributes
+    ----------
+    shocks : tuple of Shock
+        In the order of the file; those that only serve a mixture left out.
+    limits : mapping of name to float
+        Largest severe loss, decimals of net assets, of the shocks that state one.
+    parts : tuple of Shock
+        Those that only serve a mixture.
+    """
+
+    shocks: tuple[Any, ...]
+    limits: Mapping[str, float] = field(default_factory=dict)
+    parts: tuple[Any, ...] = ()
+
+
+def register_kind(name: str, builder: Builder, *, refers: bool = False) -> None:
     """Let scenario files hold shocks of another kind.
 
     Parameters
@@ -52,6 +113,8 @@ def register_kind(name: str, builder: Builder) -> None:
     builder : callable
         ``builder(table, where)``: the keys of the shock and the place they stand in,
         for messages (`check_keys` and `checked_text` help).
+    refers : bool, default False
+        The shock is made of others of the file: ``builder(table, where, shocks)``.
 
     Raises
     ------
@@ -63,6 +126,8 @@ def register_kind(name: str, builder: Builder) -> None:
     if _KINDS.get(name, builder) is not builder:
         raise UsageError("this kind of shock is registered already", received=name)
     _KINDS[name] = builder
+    if refers:
+        _REFERRING.add(name)
 
 
 def kinds() -> tuple[str, ...]:
@@ -70,8 +135,8 @@ def kinds() -> tuple[str, ...]:
     return tuple(_KINDS)
 
 
-def read_shocks(path: Any) -> tuple[Any, ...]:
-    """Return the shocks of a scenario file, in its order.
+def read_scenarios(path: Any) -> ScenarioFile:
+    """Return the shocks of a scenario file and their limits.
 
     Parameters
     ----------
@@ -82,123 +147,119 @@ def read_shocks(path: Any) -> tuple[Any, ...]:
     ------
     DataError
         The file cannot be read or is no TOML; a key is unknown, of the wrong type or
-        out of its range; two shocks have one name. The message names file and key.
+        out of its range; two shocks have one name. The message names file, shock and
+        key.
     """
     path = Path(path)
-    document = _document(path)
-    check_keys(document, ("shock",), str(path))
-    tables = document.get("shock")
-    many = isinstance(tables, list)
-    rows: list[Any] = list(tables) if isinstance(tables, list) else [tables]
-    if not rows or not all(isinstance(row, dict) for row in rows):
-        raise DataError(
-            f"{path}: no shock in the scenario file",
-            received=", ".join(document) or "an empty file",
-            expected="a table [shock], or several [[shock]]",
-        )
-    shocks = tuple(
-        _one(row, f"{path}: shock {i}" if many else f"{path}: shock")
-        for i, row in enumerate(rows, start=1)
-    )
-    seen: set[str] = set()
-    for shock in shocks:
-        if shock.name in seen:
-            raise DataError(
-                f"{path}: two shocks have one name",
-                received=repr(shock.name),
-                fix="Give each a name of its own: name = '...'.",
-            )
-        seen.add(shock.name)
-    return shocks
+    return _scenarios(_document(path), str(path))
+
+
+def kind_of(shock: Any) -> str:
+    """Return the kind under which a file states a shock; its type where none does."""
+    try:
+        return str(_table(shock)["kind"])
+    except UsageError:
+        return type(shock).__name__
+
+
+def read_shocks(path: Any) -> tuple[Any, ...]:
+    """Return the shocks of a scenario file, in its order; as `read_scenarios`."""
+    return read_scenarios(path).shocks
 
 
 def read_shock(path: Any) -> Any:
     """Return the one shock of a scenario file; `DataError` where it holds several."""
-    shocks = read_shocks(path)
-    if len(shocks) != 1:
-        raise DataError(
-            f"{path}: the scenario file holds several shocks",
-            received=len(shocks),
-            expected="1",
-            fix="Read them with read_shocks.",
-        )
-    return shocks[0]
+    return _only(read_shocks(path), str(path))
 
 
-def check_keys(table: Mapping[str, Any], known: Any, where: str) -> None:
-    """Refuse a key that is not known, naming it, its place and the nearest one."""
-    for key in table:
-        if key not in known:
-            raise DataError(
-                f"{where}: unknown key {key!r}",
-                expected=", ".join(known),
-                fix=near(key, known),
-            )
+def from_toml(text: str) -> tuple[Any, ...]:
+    """Return the shocks of a text; the inverse of `to_toml`.
 
-
-def checked_text(table: Mapping[str, Any], key: str, where: str) -> str:
-    """Return a key that must be text, or raise `DataError`."""
-    value = table[key]
-    if not isinstance(value, str):
-        raise DataError(
-            f"{where}: {key} is not text",
-            received=repr(value),
-            expected=f'{key} = "..."',
-        )
-    return value
-
-
-def checked_numbers(
-    table: Mapping[str, Any], key: str, where: str
-) -> dict[str, int | float]:
-    """Return a table of numbers, or raise `DataError`."""
-    value = table[key]
-    if not isinstance(value, dict):
-        raise DataError(
-            f"{where}: {key} is not a table",
-            received=repr(value),
-            expected=f"[shock.{key}]",
-        )
-    for name, number in value.items():
-        if isinstance(number, bool) or not isinstance(number, (int, float)):
-            raise DataError(
-                f"{where}: {key}.{name} is not a number", received=repr(number)
-            )
-    return dict(value)
-
-
-def write_shock(shock: CheapModelShock, path: Any = None) -> str:
-    """Return a cheap-model shock as TOML, and write it where a path is given.
-
-    Only what differs from its preset is written; reading it gives the same shock.
+    Examples
+    --------
+    >>> from_toml('shock = {kind = "worst-case", radius = 3.0}')
+    (BookSearch('worst-case': worst-case, radius=3.0),)
     """
-    lines = ["[shock]", 'kind = "cheap-model"']
+    return _scenarios(_parsed(text, "scenarios"), "scenarios").shocks
+
+
+def to_toml(
+    shocks: Any, path: Any = None, *, limits: Mapping[str, float] | None = None
+) -> str:
+    """Return shocks as the text of a scenario file, and write it to a path if given.
+
+    Parameters
+    ----------
+    shocks : Shock, ScenarioFile, or sequence of Shock
+        Shocks of a mixture that are not among them are written with ``alone = false``.
+    path : path-like, optional
+    limits : mapping of name to float, optional
+        Cap on the severe loss of each; those of a `ScenarioFile` by default.
+
+    Raises
+    ------
+    UsageError
+        A shock that no file can state, such as a replay that already holds prices; two
+        shocks of one name.
+    """
+    if isinstance(shocks, ScenarioFile):
+        limits = shocks.limits if limits is None else limits
+        shocks = shocks.shocks
+    rows = list(shocks) if isinstance(shocks, Sequence) else [shocks]
+    alone = {s.name: s for s in rows}
+    parts: dict[str, Any] = {}
+    for mixture in rows:
+        for part in mixture.shocks if isinstance(mixture, Mixture) else ():
+            if alone.get(part.name, part) is not part:
+                raise UsageError("two shocks have one name", received=part.name)
+            if part.name not in alone:
+                parts[part.name] = part
+    tables = []
+    for shock in [*parts.values(), *rows]:
+        table = _table(shock)
+        for name, value in (limits or {}).items():
+            if name == shock.name:
+                table = {"kind": table["kind"], "limit": float(value)} | table
+        if shock.name in parts:
+            table = {"kind": table["kind"], "alone": False} | table
+        tables.append(table)
+    text = toml_of(tables)
+    if path is not None:
+        from engine.data.files import write_atomic
+
+        write_atomic(path, text)
+    return text
+
+
+def write_shock(shock: Any, path: Any = None) -> str:
+    """Return a shock as TOML, and write it where a path is given.
+
+    Only what differs from what it would be anyway is written; reading it gives the
+    same shock.
+    """
+    return to_toml(shock, path)
+
+
+def _table(shock: Any) -> dict[str, Any]:
+    """Keys and values of a shock, its tables last."""
+    if not isinstance(shock, CheapModelShock):
+        return table_of(shock)
+    table: dict[str, Any] = {"kind": "cheap-model"}
     plain = CheapModelShock(shock.preset, horizon=shock.horizon)
     own = CheapModelShock(shock.preset).horizon
     for key in _TEXT_KEYS:
-        field = "source" if key == "citation" else key
-        value = getattr(shock, field)
-        usual = own if key == "horizon" else getattr(plain, field)
+        attribute = "source" if key == "citation" else key
+        value = getattr(shock, attribute)
+        usual = own if key == "horizon" else getattr(plain, attribute)
         if key == "preset" or value != usual:
-            lines.append(f"{key} = {_quoted(value)}")
+            table[key] = value
     of_preset = dict(DEFAULTS) | dict(ALL_PRESETS[shock.preset])
     values: dict[str, float] = {
         k: v for k, v in shock.parameters.items() if v != of_preset[k]
     }
     if shock.training_costs is not None:
         values |= dict(zip(COSTS, shock.training_costs, strict=True))
-    if values:
-        lines += ["", "[shock.parameters]"]
-        lines += [f"{k} = {_number(v)}" for k, v in values.items()]
-    if shock.ai_capex:
-        lines += ["", "[shock.ai_capex]"]
-        lines += [f"{_quoted(k)} = {_number(v)}" for k, v in shock.ai_capex]
-    text = "\n".join(lines) + "\n"
-    if path is not None:
-        from engine.data.files import write_atomic
-
-        write_atomic(path, text)
-    return text
+    return table | {"parameters": values, "ai_capex": dict(shock.ai_capex)}
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -215,16 +276,92 @@ def _document(path: Path) -> dict[str, Any]:
             f"{path}: the scenario file is too large", expected=f"{LIMIT_BYTES} bytes"
         )
     try:
-        return tomllib.loads(raw.decode("utf-8"))
+        text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: the scenario file is not UTF-8") from error
+    return _parsed(text, str(path))
+
+
+def _parsed(text: str, path: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         raise DataError(
             f"{path}: not a TOML file", received=str(error) or "too deeply nested"
         ) from error
 
 
-def _one(table: dict[str, Any], where: str) -> Any:
+def _only(shocks: tuple[Any, ...], path: str) -> Any:
+    if len(shocks) != 1:
+        raise DataError(
+            f"{path}: the scenario file holds several shocks",
+            received=len(shocks),
+            expected="1",
+            fix="Read them with read_shocks.",
+        )
+    return shocks[0]
+
+
+def _scenarios(document: dict[str, Any], path: str) -> ScenarioFile:
+    check_keys(document, ("shock",), path)
+    tables = document.get("shock")
+    many = isinstance(tables, list)
+    rows: list[Any] = list(tables) if isinstance(tables, list) else [tables]
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise DataError(
+            f"{path}: no shock in the scenario file",
+            received=", ".join(document) or "an empty file",
+            expected="a table [shock], or several [[shock]]",
+        )
+    places = [
+        f"{path}: shock{f' {i}' if many else ''}" for i in range(1, len(rows) + 1)
+    ]
+    kinds_of = [_kind(row, where) for row, where in zip(rows, places, strict=True)]
+    found: dict[int, Any] = {}
+    limits: dict[str, float] = {}
+    parts: set[str] = set()
+    by_name: dict[str, Any] = {}
+    # Those that refer to others come last, wherever they stand.
+    order = sorted(range(len(rows)), key=lambda k: kinds_of[k] in _REFERRING)
+    for k in order:
+        where, table = places[k], {x: v for x, v in rows[k].items() if x != "kind"}
+        own = {x: table.pop(x) for x in ("limit", "alone") if x in table}
+        if kinds_of[k] in _REFERRING:
+            simple = {n: s for n, s in by_name.items() if not hasattr(s, "mixed")}
+            shock = _KINDS[kinds_of[k]](table, where, simple)
+        else:
+            shock = _KINDS[kinds_of[k]](table, where)
+        if shock.name in by_name:
+            raise DataError(
+                f"{path}: two shocks have one name",
+                received=repr(shock.name),
+                fix="Give each a name of its own: name = '...'.",
+            )
+        if "limit" in own:
+            limits[shock.name] = checked_number(own, "limit", where, least=0, most=1)
+        if "alone" in own and not checked_flag(own, "alone", where):
+            parts.add(shock.name)
+        found[k] = by_name[shock.name] = shock
+    used = {p.name for s in by_name.values() for p in getattr(s, "shocks", ())}
+    for name in sorted(parts - used):
+        raise DataError(
+            f"{path}: a shock that is not alone serves no mixture", received=repr(name)
+        )
+    for name in sorted(parts & set(limits)):
+        raise DataError(
+            f"{path}: a shock that only serves a mixture has no limit of its own",
+            received=repr(name),
+            fix="Limit the mixture.",
+        )
+    shocks = [found[k] for k in range(len(rows))]
+    return ScenarioFile(
+        tuple(s for s in shocks if s.name not in parts),
+        limits,
+        tuple(s for s in shocks if s.name in parts),
+    )
+
+
+def _kind(table: dict[str, Any], where: str) -> str:
     if "kind" not in table:
         raise DataError(
             f"{where}: no kind", expected=", ".join(f'kind = "{k}"' for k in _KINDS)
@@ -236,54 +373,30 @@ def _one(table: dict[str, Any], where: str) -> Any:
             expected=", ".join(_KINDS),
             fix=near(kind, _KINDS),
         )
-    return _KINDS[kind]({k: v for k, v in table.items() if k != "kind"}, where)
+    return kind
 
 
 def _cheap_model(table: dict[str, Any], where: str) -> CheapModelShock:
-    check_keys(table, (*_TEXT_KEYS, *_TABLE_KEYS), where)
+    known = (*DEFAULTS, *COSTS, *LETTERS)
+    check_keys(
+        table, (*_TEXT_KEYS, *_TABLE_KEYS, *COMMON), where, inside={"parameters": known}
+    )
     words = {k: checked_text(table, k, where) for k in _TEXT_KEYS if k in table}
     numbers = {k: checked_numbers(table, k, where) for k in _TABLE_KEYS if k in table}
-    known = (*DEFAULTS, *COSTS, *LETTERS)
     given = numbers.get("parameters", {})
     check_keys(given, known, f"{where}.parameters")
-    try:
+    with read_errors(where):
         return CheapModelShock(
             **words,  # type: ignore[arg-type]
             ai_capex=numbers.get("ai_capex"),
             **given,
         )
-    except DataError:
-        raise
-    except BallastError as error:
-        raise DataError(
-            f"{where}: {error.problem}",
-            asset=error.asset,
-            received=error.received,
-            expected=error.expected,
-            fix=error.fix,
-        ) from error
-
-
-def _quoted(text: str) -> str:
-    """Return a TOML basic string: quotes, backslashes and control codes escaped."""
-    out = []
-    for character in text:
-        code = ord(character)
-        if character in '"\\':
-            out.append("\\" + character)
-        elif code < 0x20 or code == 0x7F:
-            out.append(f"\\u{code:04X}")
-        elif 0xD800 <= code <= 0xDFFF:
-            raise StoreError(
-                "text that cannot be written as UTF-8", received=repr(text)
-            )
-        else:
-            out.append(character)
-    return '"' + "".join(out) + '"'
-
-
-def _number(value: float) -> str:
-    return repr(int(value)) if isinstance(value, int) else repr(float(value))
 
 
 register_kind("cheap-model", _cheap_model)
+register_kind("replay", build_replay)
+register_kind("conditional", build_conditional)
+register_kind("entropy", build_entropy)
+register_kind("worst-case", build_worst_case)
+register_kind("reverse", build_reverse)
+register_kind("mix", build_mix, refers=True)

@@ -16,6 +16,8 @@ UNDATED = np.datetime64("NaT")
 """``known_from`` of a hypothesis: earlier than no date, so admitted at any."""
 
 _QUANTILE_WINDOW = 0.025
+_COPIES = 64
+"""Equal draws of what has one severity: limits take quantiles, which need rows."""
 
 
 class Shock(Protocol):
@@ -264,8 +266,8 @@ def moves_of(shock: Any, scenarios: Any, shocked: Any = None) -> ShockMoves:
     return ShockMoves(
         assets=scenarios.assets,
         central=central,
-        draws=central[None, :],
-        driver=np.array([np.log1p(central).mean()]),
+        draws=np.tile(central, (_COPIES, 1)),
+        driver=np.full(_COPIES, np.log1p(central).mean()),
         basis=(words,) * central.size,
         parts={"posterior": np.log1p(central)},
     )

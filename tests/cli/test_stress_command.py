@@ -168,8 +168,13 @@ def test_flags_that_contradict_a_file(ballast, committee):  # noqa: F811
 
 
 def test_propose_limits_the_shock_of_a_file(ballast, committee, tmp_path):  # noqa: F811
-    status, _, err = ballast("propose", ballast.book, "--shock", committee)
-    assert status == 2 and "one shock is limited" in err
+    status, out, err = ballast("propose", ballast.book, "--shock", committee, "--json")
+    assert (status, err) == (0, "")
+    limits = {c["name"]: c for c in document(out)["limits"]}
+    for name in ("stress:older chips", "stress:deep cut"):
+        cap = limits[name]
+        assert cap["limit"] == pytest.approx(cap["before"] / 2)  # half of its own
+        assert cap["after"] <= cap["limit"] + 1e-9
     one = tmp_path / "one.toml"
     CheapModelShock("substitution", capex_cut=0.3, name="cut").to_toml(one)
     status, out, _ = ballast(

@@ -15,6 +15,7 @@ from engine.data.panel import PricePanel
 from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
 from engine.data.view import MarketView
 from engine.errors import DataError, UsageError
+from engine.optimize._cost_terms import cost_rates
 from engine.optimize.infeasible import explain
 from engine.optimize.problem import (
     OBJECTIVES,
@@ -59,6 +60,7 @@ def propose(
         Assets that may be held, with their joint outcomes.
     constraints : Constraints
     costs : Costs
+        With market impact, of the volatility and volume known in ``market``.
     benchmark : Portfolio or mapping, optional
         What active risk is measured against; the current holdings by default.
     objective : {"cost_and_active_risk", "minimum_cost", "minimum_variance"}
@@ -94,6 +96,8 @@ def propose(
         raise UsageError(
             "active_risk_aversion must not be negative", received=active_risk_aversion
         )
+    if costs.needs_facts and market is not None:
+        costs = costs.at(market)
     base_cash = cash_label(scenarios.base_currency)
     if base_cash not in scenarios.assets:
         raise DataError("the scenarios hold no base-currency cash", asset=base_cash)
@@ -116,6 +120,9 @@ def propose(
     lower, upper, may_buy, may_sell = constraints.bounds(
         scenarios.universe, current, base_cash
     )
+    rates = cost_rates(
+        costs, scenarios.assets, value=portfolio.value, foreign=foreign, tax=tax
+    )
     setup = Setup(
         assets=scenarios.assets,
         current=current,
@@ -124,8 +131,10 @@ def propose(
         upper=upper,
         may_buy=may_buy,
         may_sell=may_sell,
-        rates=costs.rates(scenarios.assets, foreign=foreign),
-        tax=tax,
+        rates=rates.rates,
+        tax=rates.tax,
+        impact=rates.impact,
+        borrow=rates.borrow,
         risk_root=_risk_root(scenarios),
         groups=[
             (g.name, g.members(scenarios.universe), g.lower, g.upper)

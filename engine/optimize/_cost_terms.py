@@ -72,12 +72,10 @@ def linear_terms(rates: CostRates, bought: Any, sold: Any) -> Any:
 
 
 def impact_terms(rates: CostRates, bought: Any, sold: Any) -> Any:
-    """Market impact, a cvxpy expression: convex; zero where there is none."""
+    """Market impact, a cvxpy expression: convex."""
     import cvxpy as cp
 
     rows = np.flatnonzero(rates.impact)
-    if not rows.size:
-        return 0.0
     return rates.impact[rows] @ cp.power(bought[rows] + sold[rows], 1.5)
 
 
@@ -86,11 +84,45 @@ def borrow_terms(rates: CostRates, after: Any) -> Any:
     import cvxpy as cp
 
     rows = np.flatnonzero(rates.borrow)
-    if not rows.size:
-        return 0.0
     return rates.borrow[rows] @ cp.neg(after[rows])
 
 
 def cost_terms(rates: CostRates, bought: Any, sold: Any) -> Any:
     """All that is paid on trading, a cvxpy expression: convex."""
-    return linear_terms(rates, bought, sold) + impact_terms(rates, bought, sold)
+    cost = linear_terms(rates, bought, sold)
+    if rates.impact.any():
+        cost = cost + impact_terms(rates, bought, sold)
+    return cost
+
+
+class ImpactTangent:
+    """Market impact made affine at the last trade, for a budget that is an equality.
+
+    Solving, moving the tangent to the solution and solving again is sequential convex
+    programming: where it stands still, the conditions of the exact problem hold.
+    """
+
+    def __init__(self, rates: CostRates) -> None:
+        import cvxpy as cp
+
+        n = rates.impact.size
+        self.impact = rates.impact
+        self.slope = cp.Parameter(n, nonneg=True, value=np.zeros(n))
+        self.constant = cp.Parameter(value=0.0)
+
+    def terms(self, bought: Any, sold: Any) -> Any:
+        """The tangent as a cvxpy expression: affine."""
+        return self.slope @ (bought + sold) + self.constant
+
+    def move(self, trade: Vector) -> float:
+        """Move to ``trade`` (N,); how far the last tangent was from the impact there.
+
+        Both in fractions of the book.
+        """
+        size = np.abs(trade)
+        root = np.sqrt(size)
+        exact = float(self.impact @ (size * root))
+        before = float(self.slope.value @ size + self.constant.value)
+        self.slope.value = 1.5 * self.impact * root
+        self.constant.value = exact - float(self.slope.value @ size)
+        return abs(exact - before)

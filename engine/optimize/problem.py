@@ -20,10 +20,10 @@ from engine._typing import Matrix, Vector
 from engine.constraints import Constraints, StressCap
 from engine.optimize._cost_terms import (
     CostRates,
+    ImpactTangent,
     borrow_terms,
     impact_terms,
     linear_terms,
-    paid,
 )
 from engine.optimize.solve import Solved, solve
 from engine.risk import tail_weights, value_at_risk
@@ -39,8 +39,8 @@ _IDLE = 1e-7
 _FOLLOWING = 8
 _MOST_CUTS = 100
 _WINDOW = 0.025
-_BUDGET_TOLERANCE = 1e-9
-_MOST_BUDGETS = 20
+_TANGENT_TOLERANCE = 1e-9
+_MOST_TANGENTS = 20
 
 
 @dataclass
@@ -285,18 +285,18 @@ class _Program:
             self.slack[name] = cp.Variable(nonneg=True)
             return self.slack[name]
 
-        linear_cost, impact = linear_terms(setup.costs, b, s), 0.0
-        self.lost: Any = None
+        cost = budget = linear_terms(setup.costs, b, s)
+        self.tangent: ImpactTangent | None = None
         if setup.costs.impact.any():
-            # The objective sees the exact impact. The budget takes what it was at the
-            # last solve, until that is still: an inequality would let money vanish.
-            impact = impact_terms(setup.costs, b, s)
-            self.lost = cp.Parameter(nonneg=True, value=0.0)
-        cost = linear_cost + impact
+            # The objective sees the exact impact, the budget its tangent at the last
+            # solve, until both agree: an inequality would let money vanish.
+            self.tangent = ImpactTangent(setup.costs)
+            cost = cost + impact_terms(setup.costs, b, s)
+            budget = budget + self.tangent.terms(b, s)
         constraints = [
             w - setup.current == b - s,
             cp.sum(w) == nav,
-            nav == 1.0 - linear_cost - (0.0 if self.lost is None else self.lost),
+            nav == 1.0 - budget,
             nav >= (_least_left(setup) if keep("lower bounds") else _LEAST_LEFT),
         ]
         for m in measures:
@@ -338,8 +338,9 @@ class _Program:
                 if rows.size
             ]
         constraints += [c for group in self.named.values() for c in group]
-        self.linear = not conic and self.lost is None
-        cost = cost + borrow_terms(setup.costs, w)
+        self.linear = not conic and self.tangent is None
+        if setup.costs.borrow.any():
+            cost = cost + borrow_terms(setup.costs, w)
         if elastic:
             objective = cp.sum(cp.hstack(list(self.slack.values()))) + 1e-4 * cost
         elif setup.objective == "minimum_cost":
@@ -378,19 +379,14 @@ class _Program:
     def _solve(self) -> Solved:
         """Solve; with impact, again until the budget holds what the trade costs."""
         solved = solve(self.problem, linear=self.linear)
-        if self.lost is None:
+        if self.tangent is None:
             return solved
-        rates = self.setup.costs._replace(
-            rates=np.zeros(self.w.size), tax=np.zeros(self.w.size)
-        )
-        for _ in range(_MOST_BUDGETS):
+        for _ in range(_MOST_TANGENTS):
             if not solved.feasible:
                 return solved
             trade = np.asarray(self.w.value) - self.setup.current
-            spent = paid(rates, trade)
-            if abs(spent - self.lost.value) <= _BUDGET_TOLERANCE:
-                break
-            self.lost.value = spent
+            if self.tangent.move(trade) <= _TANGENT_TOLERANCE:
+                return solved
             solved = solve(self.problem, linear=self.linear)
         return solved
 

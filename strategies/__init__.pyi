@@ -5,3 +5,4 @@ from .min_variance import MinimumVariance as MinimumVariance
 from .schedules import is_decision as is_decision
 from .shock_aware import HoldWithCash as HoldWithCash
 from .shock_aware import ShockAware as ShockAware
+from .shock_aware_multi import ShockAwareMultiPeriod as ShockAwareMultiPeriod

@@ -14,6 +14,7 @@ from engine.data.portfolio import Portfolio, cash_label
 from engine.data.view import MarketView
 from engine.errors import DataError
 from engine.model import ReturnModel
+from engine.optimize._multi_period import PlanAhead
 from engine.optimize._propose import propose
 from engine.optimize.problem import stress_measure
 from engine.proposal import Proposal
@@ -140,7 +141,12 @@ class ShockAware:
             self.costs,
             benchmark=followed,
             market=view,
+            ahead=self.ahead(view, model),
         )
+
+    def ahead(self, view: MarketView, model: ReturnModel) -> PlanAhead | None:
+        """How far to plan; one period here."""
+        return None
 
 
 @dataclass(frozen=True)

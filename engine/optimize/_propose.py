@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -16,11 +17,13 @@ from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
 from engine.data.view import MarketView
 from engine.errors import DataError, UsageError
 from engine.optimize._cost_terms import cost_rates
+from engine.optimize._multi_period import PlanAhead, optimise_plan
 from engine.optimize.infeasible import explain
 from engine.optimize.problem import (
     OBJECTIVES,
     Measure,
     Setup,
+    Solution,
     es_measure,
     limits_of,
     optimise,
@@ -49,6 +52,7 @@ def propose(
     active_risk_aversion: float = ACTIVE_RISK_AVERSION,
     market: PricePanel | MarketView | None = None,
     hindsight_parameters: bool = False,
+    ahead: PlanAhead | None = None,
 ) -> Proposal:
     """Propose trades that bring a book within its limits.
 
@@ -73,6 +77,8 @@ def propose(
         Prices for units; whole shares when they are as traded (``raw``).
     hindsight_parameters : bool, default False
         Allow a shock before its parameters were known; stamps the proposal.
+    ahead : PlanAhead, optional
+        Plan several rebalances and propose the first; limits hold at every step.
 
     Returns
     -------
@@ -166,7 +172,13 @@ def propose(
 
     tighten: dict[str, float] = {}
     target = setup
-    solution = optimise(setup)
+
+    def solved(wanted: Setup, **options: Any) -> Solution:
+        if ahead is None:
+            return optimise(wanted, **options)
+        return optimise_plan(wanted, ahead, **options)
+
+    solution = solved(setup)
     path = list(solution.solved.path)
     if not solution.solved.feasible:
         raise explain(setup)
@@ -190,7 +202,7 @@ def propose(
             so_far = tighten.get(name, 0.0)
             tighten[name] = max(2.0 * so_far, so_far + 1.2 * excess) + 1e-7
         path.append("tightened for rounding and costs: " + ", ".join(broken))
-        again = optimise(target, tighten=tighten)
+        again = solved(target, tighten=tighten)
         path.extend(again.solved.path)
         if not again.solved.feasible:
             break  # tightening went too far: the last orders stand, and say so

@@ -290,21 +290,13 @@ class Ledger:
         column["price_pnl"][k] += float((after - before) @ drift)
         self._gross += float(np.abs(z).sum())
         self._net += float(z.sum())
-        date = self.clock.dates[k]
+        date, labels = self.clock.dates[k], self.market.labels
+        columns = (which, ordered, units, price, z, cost, tax)
         self.fills.extend(
-            Fill(
-                date=date,
-                decided=decided,
-                ticker=self.market.labels[i],
-                ordered=float(ordered[j]),
-                units=float(units[j]),
-                price=float(price[j]),
-                value=float(z[j]),
-                cost=float(cost[j]),
-                tax=float(tax[j]),
-                status=status[j],
+            Fill(date, decided, labels[i], *numbers, word)
+            for i, *numbers, word in zip(
+                *(c.tolist() for c in columns), status, strict=True
             )
-            for j, i in enumerate(which.tolist())
         )
 
     def lapse(

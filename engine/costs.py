@@ -125,8 +125,10 @@ class TradingFacts(Value):
                     volatility[i] = np.diff(own).std(ddof=1)
         volume = np.full(N, np.nan)
         if panel.volume is not None:
-            lo = max(0, panel.dates.size - window)
-            traded = panel.volume[lo:] * panel.base_prices()[lo:]
+            codes = panel.universe.quote_currency
+            rate = {c: panel.fx_rate(c)[-window:] for c in set(codes)}
+            base = panel.prices[-window:] * np.column_stack([rate[c] for c in codes])
+            traded = panel.volume[-window:] * base
             there = np.isfinite(traded)
             count = there.sum(axis=0)
             total = np.where(there, traded, 0.0).sum(axis=0)

@@ -62,19 +62,17 @@ def rebalance_path(
         turnover[t] = 0.0
         cost[t] = 0.0
         if r >= 0:
+            target = targets[r]
             after = total
             converged = False
             for _ in range(_MAX_STEPS):
                 constant = total
                 slope = 1.0
                 for i in range(N):
-                    c = costs[i]
-                    if targets[r, i] * after >= out[i]:
-                        constant += c * out[i]
-                        slope += c * targets[r, i]
-                    else:
-                        constant -= c * out[i]
-                        slope -= c * targets[r, i]
+                    # Chosen, not branched on: which side it is cannot be predicted.
+                    c = costs[i] if target[i] * after >= out[i] else -costs[i]
+                    constant += c * out[i]
+                    slope += c * target[i]
                 step = constant / slope
                 converged = abs(step - after) <= _TOLERANCE * total
                 after = step
@@ -90,11 +88,11 @@ def rebalance_path(
             net = 0.0
             invested = 0.0
             for i in range(N):
-                z = targets[r, i] * after - out[i]
+                z = target[i] * after - out[i]
                 gross += abs(z)
                 net += z
-                out[i] = targets[r, i]
-                invested += targets[r, i]
+                out[i] = target[i]
+                invested += target[i]
             turnover[t] = 0.5 * (gross + abs(net)) / total
             cost[t] = total - after
             current = after
@@ -139,18 +137,19 @@ def rebalance_path_with_impact(
         cost[t] = 0.0
         if r >= 0:
             k = impact[t if impact.shape[0] > 1 else 0]
+            target = targets[r]
             after = total
             converged = False
             for _ in range(_MAX_STEPS):
                 paid = 0.0
                 slope = 1.0
                 for i in range(N):
-                    z = targets[r, i] * after - out[i]
+                    z = target[i] * after - out[i]
                     size = abs(z)
                     root = math.sqrt(size)
                     rate = costs[i] + 1.5 * k[i] * root
                     paid += size * (costs[i] + k[i] * root)
-                    slope += rate * targets[r, i] if z >= 0.0 else -rate * targets[r, i]
+                    slope += (rate if z >= 0.0 else -rate) * target[i]
                 if not slope > 0.0:
                     break
                 step = after - (after + paid - total) / slope
@@ -168,11 +167,11 @@ def rebalance_path_with_impact(
             net = 0.0
             invested = 0.0
             for i in range(N):
-                z = targets[r, i] * after - out[i]
+                z = target[i] * after - out[i]
                 gross += abs(z)
                 net += z
-                out[i] = targets[r, i]
-                invested += targets[r, i]
+                out[i] = target[i]
+                invested += target[i]
             turnover[t] = 0.5 * (gross + abs(net)) / total
             cost[t] = total - after
             current = after

@@ -56,7 +56,12 @@ def _impact(values: Any, T: int, N: int) -> np.ndarray:
 
 
 def simulate_weights(
-    prices: Any, targets: Any, costs: Any = 0.0, *, impact: Any = None
+    prices: Any,
+    targets: Any,
+    costs: Any = 0.0,
+    *,
+    impact: Any = None,
+    when: Any = None,
 ) -> SimulationArrays:
     """Value of a book rebalanced to target weights at the closes it is priced at.
 
@@ -80,6 +85,9 @@ def simulate_weights(
         value (Boyd et al. 2017: k = b sigma sqrt(value / V), sigma the daily
         volatility, V the value traded a day). Rows are those known when the target
         was made.
+    when : (T,) bool array, optional
+        Closes at which to trade; the others hold. All by default: a sweep over
+        calendars needs no table of targets for each.
 
     Returns
     -------
@@ -140,6 +148,15 @@ def simulate_weights(
             fix="Give every weight of a row, or NaN throughout for no trade.",
         )
     rows = np.where(empty[rows], -1, rows)
+    if when is not None:
+        trades = np.asarray(when)
+        if trades.shape != (T,) or trades.dtype != bool:
+            raise DataError(
+                "when does not match prices",
+                received=f"{trades.dtype} of shape {trades.shape}",
+                expected=f"bool of shape ({T},)",
+            )
+        rows = np.where(trades, rows, -1)
     c = _numbers(costs, "costs")
     if c.shape not in ((), (N,)):
         raise DataError(

@@ -48,8 +48,11 @@ def rebalance_path(
         if t > 0:
             previous = weights[t - 1]
             before = value[t - 1]
+            now, then = prices[t], prices[t - 1]
+            # Apart from the sum, which has an order to keep, this vectorises.
             for i in range(N):
-                out[i] = before * previous[i] * (prices[t, i] / prices[t - 1, i])
+                out[i] = before * previous[i] * (now[i] / then[i])
+            for i in range(N):
                 total += out[i]
         else:
             for i in range(N):
@@ -122,8 +125,11 @@ def rebalance_path_with_impact(
         if t > 0:
             previous = weights[t - 1]
             before = value[t - 1]
+            now, then = prices[t], prices[t - 1]
+            # Apart from the sum, which has an order to keep, this vectorises.
             for i in range(N):
-                out[i] = before * previous[i] * (prices[t, i] / prices[t - 1, i])
+                out[i] = before * previous[i] * (now[i] / then[i])
+            for i in range(N):
                 total += out[i]
         else:
             for i in range(N):

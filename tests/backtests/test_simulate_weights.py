@@ -244,3 +244,18 @@ def test_impact_is_that_of_the_cost_object():
 def test_an_impact_that_cannot_be_is_refused(impact, words):
     with pytest.raises(DataError, match=words):
         simulate_weights(np.ones((2, 2)), [0.5, 0.5], impact=impact)
+
+
+def test_a_calendar_is_a_table_of_targets_with_gaps():
+    rng = np.random.default_rng(2)
+    prices = np.exp(np.cumsum(rng.normal(0, 0.02, (30, 3)), axis=0))
+    when = np.arange(30) % 7 == 0
+    table = np.where(when[:, None], [0.5, 0.2, 0.2], nan)
+    for impact in (None, 0.01):
+        a = simulate_weights(prices, [0.5, 0.2, 0.2], 1e-3, impact=impact, when=when)
+        b = simulate_weights(prices, table, 1e-3, impact=impact)
+        for one, other in zip(a, b, strict=True):
+            np.testing.assert_array_equal(one, other)
+    for bad in (when[:-1], when.astype(int), [when]):
+        with pytest.raises(DataError, match="when does not match prices"):
+            simulate_weights(prices, [0.5, 0.2, 0.2], when=bad)

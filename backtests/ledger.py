@@ -293,7 +293,7 @@ class Ledger:
         date, labels = self.clock.dates[k], self.market.labels
         columns = (which, ordered, units, price, z, cost, tax)
         self.fills.extend(
-            Fill(date, decided, labels[i], *numbers, word)
+            Fill._make((date, decided, labels[i], *numbers, word))
             for i, *numbers, word in zip(
                 *(c.tolist() for c in columns), status, strict=True
             )

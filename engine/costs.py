@@ -174,7 +174,8 @@ class Costs(Value):
     margin_bps : float, default 0
         A year, over the cash rate, on cash that is owed.
     facts : TradingFacts, optional
-        Set by `at`.
+        Set by `at`. A proposal that is given a market, and a backtest, always read
+        their own, as of the decision.
     """
 
     half_spread_bps: Any = 5.0
@@ -237,11 +238,6 @@ class Costs(Value):
                 "impact_window must be at least three sessions",
                 received=self.impact_window,
             )
-
-    @property
-    def needs_facts(self) -> bool:
-        """Whether impact is on and `at` has not been asked yet."""
-        return self.impact > 0 and self.facts is None
 
     def at(self, market: PricePanel | MarketView) -> Costs:
         """Return these costs with volatility and volume as known in ``market``.

@@ -102,8 +102,8 @@ def propose(
         raise UsageError(
             "active_risk_aversion must not be negative", received=active_risk_aversion
         )
-    if costs.needs_facts and market is not None:
-        costs = costs.at(market)
+    if costs.impact and market is not None:
+        costs = costs.at(market)  # whatever they knew before: it may be of later
     base_cash = cash_label(scenarios.base_currency)
     if base_cash not in scenarios.assets:
         raise DataError("the scenarios hold no base-currency cash", asset=base_cash)

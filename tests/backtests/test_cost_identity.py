@@ -159,3 +159,24 @@ def test_only_what_the_proposal_traded_is_traded():
     assert sorted(f.ticker for f in result.fills) == sorted(
         t.ticker for t in proposal.trades
     )
+
+
+def test_facts_of_a_later_market_are_not_used():
+    """Costs that were shown the whole panel know no more at an earlier date."""
+    panel = still_market()
+    costs = Costs(2.0, impact=1.0)
+    shown = costs.at(panel)
+    date = DATES[-20]
+    view = panel.as_of(date)
+    held = BOOK.priced(view)
+    a, b = (MinimumVarianceOf(c).propose(view, held) for c in (costs, shown))
+    assert (
+        shown.impact_coefficients(NAMES)[0]
+        != costs.at(view).impact_coefficients(NAMES)[0]
+    )
+    np.testing.assert_array_equal(a.target, b.target)
+    runs = [
+        backtest(MinimumVarianceOf(c), panel, start=date, costs=c, portfolio=BOOK)
+        for c in (costs, shown)
+    ]
+    np.testing.assert_array_equal(runs[0].value, runs[1].value)

@@ -37,7 +37,32 @@ def _numbers(values: Any, name: str) -> np.ndarray:
         raise DataError(f"{name} is not numeric", received=str(error)) from error
 
 
-def simulate_weights(prices: Any, targets: Any, costs: Any = 0.0) -> SimulationArrays:
+def _impact(values: Any, T: int, N: int) -> np.ndarray:
+    k = _numbers(values, "impact")
+    if k.shape not in ((), (N,), (T, N)):
+        raise DataError(
+            "impact does not match prices",
+            received=f"shape {k.shape}",
+            expected=f"a number, ({N},) or ({T}, {N})",
+        )
+    bad = ~(np.isfinite(k) & (k >= 0))
+    if bad.any():
+        raise DataError(
+            "impact must be finite and not negative",
+            received=k[bad].flat[0],
+            expected="b sigma sqrt(value / V)",
+        )
+    return np.ascontiguousarray(np.broadcast_to(k, (1, N)) if k.ndim < 2 else k)
+
+
+def simulate_weights(
+    prices: Any,
+    targets: Any,
+    costs: Any = 0.0,
+    *,
+    impact: Any = None,
+    when: Any = None,
+) -> SimulationArrays:
     """Value of a book rebalanced to target weights at the closes it is priced at.
 
     Weights drift between rebalances. Costs are paid from the book so that the weights
@@ -55,6 +80,14 @@ def simulate_weights(prices: Any, targets: Any, costs: Any = 0.0) -> SimulationA
         the same weights at every close.
     costs : float or (N,) array, default 0
         Proportional one-way cost as a decimal (0.001 is ten basis points).
+    impact : float, (N,) or (T, N) array, optional
+        k of the market impact ``k |x|^(3/2)`` of a trade x in units of the initial
+        value (Boyd et al. 2017: k = b sigma sqrt(value / V), sigma the daily
+        volatility, V the value traded a day). Rows are those known when the target
+        was made.
+    when : (T,) bool array, optional
+        Closes at which to trade; the others hold. All by default: a sweep over
+        calendars needs no table of targets for each.
 
     Returns
     -------
@@ -64,7 +97,7 @@ def simulate_weights(prices: Any, targets: Any, costs: Any = 0.0) -> SimulationA
     ------
     DataError
         Wrong shapes, prices that are not positive, a row with some NaN, costs outside
-        [0, 1).
+        [0, 1), an impact that is negative or not finite.
     ModelError
         The book loses everything, or leverage makes the cost equation unsolvable.
 
@@ -73,7 +106,12 @@ def simulate_weights(prices: Any, targets: Any, costs: Any = 0.0) -> SimulationA
     >>> simulate_weights([[1.0], [2.0]], [[1.0], [float("nan")]]).value.tolist()
     [1.0, 2.0]
     """
-    from engine.kernels.accounting import CONVERGED, NOT_CONVERGED, rebalance_path
+    from engine.kernels.accounting import (
+        CONVERGED,
+        NOT_CONVERGED,
+        rebalance_path,
+        rebalance_path_with_impact,
+    )
 
     P = _numbers(prices, "prices")
     if P.ndim != 2 or not P.size:
@@ -110,6 +148,15 @@ def simulate_weights(prices: Any, targets: Any, costs: Any = 0.0) -> SimulationA
             fix="Give every weight of a row, or NaN throughout for no trade.",
         )
     rows = np.where(empty[rows], -1, rows)
+    if when is not None:
+        trades = np.asarray(when)
+        if trades.shape != (T,) or trades.dtype != bool:
+            raise DataError(
+                "when does not match prices",
+                received=f"{trades.dtype} of shape {trades.shape}",
+                expected=f"bool of shape ({T},)",
+            )
+        rows = np.where(trades, rows, -1)
     c = _numbers(costs, "costs")
     if c.shape not in ((), (N,)):
         raise DataError(
@@ -133,7 +180,12 @@ def simulate_weights(prices: Any, targets: Any, costs: Any = 0.0) -> SimulationA
     value, turnover, cost = np.empty(T), np.empty(T), np.empty(T)
     weights = np.empty((T, N))
     failed_at = np.zeros(1, dtype=np.int64)
-    status = rebalance_path(P, W, rows, c, value, turnover, cost, weights, failed_at)
+    outs = (value, turnover, cost, weights, failed_at)
+    if impact is None:
+        status = rebalance_path(P, W, rows, c, *outs)
+    else:
+        k = _impact(impact, T, N)
+        status = rebalance_path_with_impact(P, W, rows, c, k, *outs)
     if status != CONVERGED:
         what = (
             "the cost equation did not converge"

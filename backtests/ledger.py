@@ -9,17 +9,20 @@ At each session
 hold by construction, column by column. Price P&L is units x price change at the
 exchange rate of the session before; currency P&L is units x new price x rate change.
 Units are those after a split of the session, and the price before it is put in them.
+Costs are those of trades, and the fee on what was short since the session before.
+Dividends are net of tax withheld at the source; interest on owed cash is negative.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from backtests.clock import DAYS_PER_YEAR, Market, Timeline
 from backtests.events import NOTHING, Exit, SessionEvents
+from engine.costs import DAYS_PER_YEAR as FEE_DAYS
 from engine.costs import Costs
 from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
 from engine.errors import DataError, ModelError
@@ -56,7 +59,9 @@ class Fill(NamedTuple):
     value, cost, tax : float
         Base currency; value is signed.
     status : str
-        ``filled``; ``scaled`` (a buy cut to the cash at hand); ``unaffordable``,
+        ``filled``; ``partial`` (cut to the share of a day's volume that may be
+        traded; the rest waits); ``scaled`` (a buy cut to the cash at hand);
+        ``unaffordable``,
         ``expired``, ``replaced``, ``delisted`` or ``open`` (nothing done: no cash,
         waited too long, a later decision took over, the asset ended, the run ended);
         ``delisting``, ``merger`` (a position turned into cash, or the acquirer's
@@ -86,10 +91,18 @@ class Ledger:
     book : Portfolio
         Priced at the first session.
     costs : Costs
+    withholding : (M,) float64, optional
+        Share of a distribution withheld at the source; nothing by default.
     """
 
     def __init__(
-        self, clock: Timeline, market: Market, book: Portfolio, costs: Costs
+        self,
+        clock: Timeline,
+        market: Market,
+        book: Portfolio,
+        costs: Costs,
+        *,
+        withholding: np.ndarray | None = None,
     ) -> None:
         T, M = market.close.shape
         self.clock, self.market, self.costs = clock, market, costs
@@ -128,7 +141,10 @@ class Ledger:
         self._rate = np.where(self._known, rate, 0.0)
         self._price = np.where(self._known, market.mark, 0.0)
         self._fx = np.where(self._known, market.fx, 0.0)
-        self._gross = self._net = 0.0
+        self._gross = self._net = self._fees = 0.0
+        self._withheld = np.zeros(M) if withholding is None else withholding
+        self._borrow = costs.borrow_rates(market.labels) / FEE_DAYS
+        self._lends = bool(self._borrow.any())
 
     def column(self, label: str) -> int:
         """Column of a label, -1 when absent."""
@@ -136,7 +152,7 @@ class Ledger:
 
     def open_session(self, k: int, events: SessionEvents = NOTHING) -> None:
         """Carry the book from session k - 1 to k: splits, prices, currencies, cash."""
-        self._gross = self._net = 0.0
+        self._gross = self._net = self._fees = 0.0
         if k == 0:
             return
         column, u = self.columns, self.units
@@ -146,6 +162,10 @@ class Ledger:
             before[i] /= ratio
             u[i] *= ratio
             self.basis[i] /= ratio
+        if self._lends:
+            # On the value at the close before: what was short over the days since.
+            short = np.maximum(-u, 0.0) * before * self._fx[k - 1]
+            self._fees = float(short @ self._borrow) * float(self.clock.days[k])
         step = self._price[k] - before
         column["price_pnl"][k] = u @ (step * self._fx[k - 1])
         column["fx_pnl"][k] = u @ (self._price[k] * (self._fx[k] - self._fx[k - 1]))
@@ -153,6 +173,8 @@ class Ledger:
         earned = self.market.base_rate[k - 1] * years
         column["cash_return"][k] = earned
         interest = self.cash * earned
+        if self.costs.margin_bps and self.cash < 0.0:
+            interest += self.cash * self.costs.margin_bps * 1e-4 * years
         self.cash += interest
         n = self.market.n_assets
         foreign = u[n:] * self.market.rates[k - 1, n:] * years
@@ -160,8 +182,13 @@ class Ledger:
         column["interest"][k] = interest + float(foreign @ self._fx[k, n:])
         for i, cash in events.distributions:
             paid = float(u[i] * cash * self._fx[k, i])
+            if u[i] > 0:  # a short position owes the lender the whole of it
+                paid *= 1.0 - float(self._withheld[i])
             column["dividends"][k] += paid
             self.cash += paid
+        if self._fees:
+            column["costs"][k] += self._fees
+            self.cash -= self._fees
 
     def value(self, k: int) -> float:
         """Net asset value at session k, base currency; a held gap is an error."""
@@ -196,20 +223,23 @@ class Ledger:
         )
 
     def charges(
-        self, k: int, which: np.ndarray, units: np.ndarray, price: np.ndarray
+        self,
+        k: int,
+        which: np.ndarray,
+        units: np.ndarray,
+        price: np.ndarray,
+        costs: Costs | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Value, cost and tax of trading ``units`` of columns ``which``: (n,) each.
 
-        `Costs` is asked, so that optimiser and broker charge the same.
+        `Costs` is asked, so that optimiser and broker charge the same; with impact,
+        ``costs`` are those of the decision.
         """
         labels = [self.market.labels[i] for i in which]
         z = units * price * self.market.fx[k, which]
-        size = np.abs(z)
-        cost = self.costs.rates(labels, foreign=self.market.foreign[which]) * size
-        if self.costs.minimum_commission:
-            asset = which < self.market.n_assets
-            floor = np.where(asset, self.costs.minimum_commission, 0.0)
-            cost = np.where(size > 0, np.maximum(cost, floor), 0.0)
+        cost = (self.costs if costs is None else costs).each(
+            labels, z, foreign=self.market.foreign[which]
+        )
         held = np.maximum(self.units[which], 0.0)
         sold = np.minimum(np.maximum(-units, 0.0), held)
         rate = np.where(sold > 0, self.tax_rate[which], 0.0)
@@ -230,14 +260,15 @@ class Ledger:
         *,
         ordered: np.ndarray,
         decided: np.datetime64,
-        scaled: np.ndarray,
+        status: Sequence[str],
+        costs: Costs | None = None,
     ) -> None:
         """Book executions at session k: units, cash, costs, taxes, average cost.
 
         Selling a long position to or past zero realises its gain; gains on short
         positions are not taxed.
         """
-        z, cost, tax = self.charges(k, which, units, price)
+        z, cost, tax = self.charges(k, which, units, price, costs)
         before = self.units[which]
         after = before + units
         # A position sold in full must be exactly empty, not 1e-17 of a share.
@@ -259,21 +290,13 @@ class Ledger:
         column["price_pnl"][k] += float((after - before) @ drift)
         self._gross += float(np.abs(z).sum())
         self._net += float(z.sum())
-        date = self.clock.dates[k]
+        date, labels = self.clock.dates[k], self.market.labels
+        columns = (which, ordered, units, price, z, cost, tax)
         self.fills.extend(
-            Fill(
-                date=date,
-                decided=decided,
-                ticker=self.market.labels[i],
-                ordered=float(ordered[j]),
-                units=float(units[j]),
-                price=float(price[j]),
-                value=float(z[j]),
-                cost=float(cost[j]),
-                tax=float(tax[j]),
-                status="scaled" if scaled[j] else "filled",
+            Fill._make((date, decided, labels[i], *numbers, word))
+            for i, *numbers, word in zip(
+                *(c.tolist() for c in columns), status, strict=True
             )
-            for j, i in enumerate(which.tolist())
         )
 
     def lapse(
@@ -439,7 +462,9 @@ class Ledger:
         column = self.columns
         column["value"][k], column["cash"][k] = value, self.cash
         if self._gross:
-            before = value + column["costs"][k] + column["taxes"][k]
+            # The borrow fee was gone before anything was traded.
+            paid = column["costs"][k] - self._fees + column["taxes"][k]
+            before = value + paid
             column["turnover"][k] = 0.5 * (self._gross + abs(self._net)) / before
         self.unit_rows[k] = self.units
         self.money_rows[k] = self.units * self._rate[k]

@@ -61,6 +61,8 @@ class BacktestResult(Value):
         Held at each close, after trading; money in base currency at the last price.
     price_pnl, fx_pnl, interest, dividends, costs, taxes : (T,) float64
         Base currency; ``value[t] - value[t - 1]`` is the first four less the last two.
+        Dividends are net of tax withheld at the source; costs include the fee on short
+        positions, interest the margin on owed cash.
     turnover : (T,) float64
         Executed at each session: half the sum of absolute trades, cash included, over
         the value before trading.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from backtests.result import BacktestResult, Decision
 from engine.costs import Costs
 from engine.data.panel import PricePanel
 from engine.data.portfolio import Portfolio, cash_label
+from engine.data.universe import Universe
 from engine.data.view import MarketView
 from engine.errors import (
     BallastError,
@@ -108,9 +109,14 @@ def trial_settings(
     hindsight_parameters: bool,
     fallback: str,
     delisting_return: float | None,
+    **frictions: Any,
 ) -> dict[str, Any]:
-    """Everything but strategy and data that changes a result."""
-    return {
+    """Everything but strategy and data that changes a result.
+
+    ``frictions`` count only where they are not at their default: none.
+    """
+    given = {k: v for k, v in frictions.items() if v is not None}
+    return given | {
         "start": str(start),
         "end": str(end),
         "schedule": schedule
@@ -145,6 +151,9 @@ def backtest(
     hindsight_parameters: bool = False,
     fallback: Literal["hold", "raise"] = "hold",
     delisting_return: float | None = None,
+    max_participation: float | None = None,
+    max_borrowing: float | None = None,
+    withholding: float | Mapping[str, float] | None = None,
     executor: Executor = "serial",
     n_jobs: int = 1,
     progress: Progress | None = None,
@@ -162,7 +171,7 @@ def backtest(
     panel : PricePanel
         Whole shares are traded exactly when its basis is ``raw``. With corporate
         actions, splits and distributions that its prices do not hold already are
-        booked (cash in base currency on the ex-date, before withholding tax), and
+        booked (cash in base currency on the ex-date, less ``withholding``), and
         mergers and delistings at their stated terms. Without them no dividend is
         booked: use total-return prices to include them.
     start, end : date, optional
@@ -170,7 +179,8 @@ def backtest(
     schedule : str or list of dates, default "monthly"
         See `strategies.schedules`.
     costs : Costs, default ``Costs()``
-        The same object the optimiser is given.
+        The same object the optimiser is given. Market impact and participation take
+        volatility and volume as known at the decision, whenever the order fills.
     portfolio : Portfolio, optional
         Initial book; cash of ``initial_value`` otherwise. Cost basis and tax rate
         lead to taxes on realised gains, at average cost.
@@ -187,6 +197,17 @@ def backtest(
     delisting_return : float, optional
         Simple return on the last price when a holding is delisted and no action
         states its value; without it such a holding is an error.
+    max_participation : float, optional
+        Largest share of an asset's mean daily volume (`Costs.impact_window` sessions)
+        that one session trades; the rest of an order waits, up to five sessions from
+        the decision. No limit by default.
+    max_borrowing : float, optional
+        Largest debt in cash that a target may ask for, as a fraction of value; more is
+        an error. By default any; it pays the cash rate plus ``Costs.margin_bps``.
+    withholding : float or mapping by country, optional
+        Share of distributions withheld at the source from long positions; a mapping
+        goes by ``Universe.country`` and may have an entry ``default``. Nothing by
+        default.
     executor, n_jobs
         How `Strategy.estimate` runs over the dates; accounting is serial, and results
         are the same bit for bit.
@@ -217,6 +238,7 @@ def backtest(
     if not isinstance(schedule, str) and isinstance(schedule, Iterable):
         schedule = tuple(schedule)  # read twice below
     _check_options(panel, fill, fallback, delisting_return, initial_value)
+    _check_frictions(max_participation, max_borrowing)
     clock = timeline(panel, start, end, schedule)
     shown = market(panel, clock.rows)
     first_view = panel.as_of(clock.dates[0])
@@ -237,8 +259,13 @@ def backtest(
         hindsight_parameters=hindsight_parameters,
         fallback=fallback,
         delisting_return=delisting_return,
+        max_participation=max_participation,
+        max_borrowing=max_borrowing,
+        withholding=withholding,
     )
-    ledger = Ledger(clock, shown, book, costs)
+    withheld = withholding_rates(withholding, panel.universe, len(shown.labels))
+    ledger = Ledger(clock, shown, book, costs, withholding=withheld)
+    by_volume = costs.impact > 0 or max_participation is not None
     events = session_events(panel, clock.rows, clock.dates)
     whole = panel.price_basis == "raw"
     decisions: list[Decision] = []
@@ -269,7 +296,16 @@ def backtest(
                     strategy, view, ledger.book(k), next(known), fallback
                 )
                 decisions.append(decision)
-                fresh = _orders_of(decision, strategy, ledger, k, whole=whole)
+                fresh = _orders_of(
+                    decision,
+                    strategy,
+                    ledger,
+                    k,
+                    whole=whole,
+                    costs=costs.at(view) if by_volume else costs,
+                    max_participation=max_participation,
+                    max_borrowing=max_borrowing,
+                )
                 if fresh is not None:
                     if orders is not None:
                         cancel(orders, ledger, k, "replaced")
@@ -289,7 +325,14 @@ def backtest(
         book.value,
         decisions,
         settings,
-        _stamps(panel, fill, hindsight_parameters, delisting_return, used_delisting),
+        _stamps(
+            panel,
+            fill,
+            hindsight_parameters,
+            delisting_return,
+            used_delisting,
+            withholding is not None,
+        ),
     )
 
 
@@ -323,6 +366,50 @@ def _check_options(
         )
     if not (np.isfinite(initial_value) and initial_value > 0):
         raise UsageError("initial_value must be positive", received=initial_value)
+
+
+def _check_frictions(
+    max_participation: float | None, max_borrowing: float | None
+) -> None:
+    if max_participation is not None and not 0.0 < max_participation < np.inf:
+        raise UsageError(
+            "max_participation must be positive",
+            received=max_participation,
+            expected="a share of a day's volume: 0.05 is five per cent",
+        )
+    if max_borrowing is not None and not 0.0 <= max_borrowing < np.inf:
+        raise UsageError(
+            "max_borrowing must not be negative",
+            received=max_borrowing,
+            expected="a fraction of value: zero allows no debt",
+        )
+
+
+def withholding_rates(
+    given: float | Mapping[str, float] | None, universe: Universe, n_columns: int
+) -> np.ndarray:
+    """(M,) share of a distribution withheld, from a rate or rates by country."""
+    rates = np.zeros(n_columns)
+    if given is None:
+        return rates
+    for i, ticker in enumerate(universe.tickers):
+        rate: Any = given
+        if isinstance(given, Mapping):
+            country = universe.country[i] if universe.country else ""
+            rate = given.get(country, given.get("default"))
+            if rate is None:
+                raise DataError(
+                    "no withholding rate for a country",
+                    asset=ticker,
+                    received=repr(country),
+                    fix="Add it, or an entry 'default'.",
+                )
+        if not (isinstance(rate, (int, float)) and 0.0 <= rate < 1.0):
+            raise DataError(
+                "a withholding rate must lie in [0, 1)", asset=ticker, received=rate
+            )
+        rates[i] = rate
+    return rates
 
 
 def _open(
@@ -387,15 +474,15 @@ def _decide(
 
 
 def _orders_of(
-    decision: Decision, strategy: Any, ledger: Ledger, k: int, *, whole: bool
+    decision: Decision, strategy: Any, ledger: Ledger, k: int, **options: Any
 ) -> Orders | None:
     """Orders of a decision; None leaves those of the decision before standing."""
     proposal = decision.proposal
     if proposal is None or proposal.outcome in _STANDING:
         return None
     try:
-        return make_orders(proposal, ledger, k, whole=whole)
-    except DataError as error:
+        return make_orders(proposal, ledger, k, **options)
+    except (DataError, ModelError) as error:
         raise named_error(error, strategy, decision.date) from error
 
 
@@ -405,6 +492,7 @@ def _stamps(
     hindsight_parameters: bool,
     delisting_return: float | None,
     used_delisting: bool,
+    withheld: bool,
 ) -> tuple[str, ...]:
     """What must be said beside the numbers."""
     stamps = []
@@ -415,7 +503,8 @@ def _stamps(
     if fill == "same_close":
         stamps.append("same-bar fills")
     if panel.actions is not None and panel.price_basis != "total_return":
-        stamps.append("dividends booked before withholding tax")
+        net = "net of" if withheld else "before"
+        stamps.append(f"dividends booked {net} withholding tax")
     elif panel.price_basis == "raw":
         stamps.append("raw prices: no dividends or splits booked")
     elif panel.price_basis == "split_adjusted":

@@ -35,6 +35,51 @@ def _rebalance(T: int, N: int) -> dict[str, Thunk]:
     }
 
 
+def _sweep_inputs(T: int, N: int, cells: int) -> dict[str, Any]:
+    prices = 100.0 * np.exp(np.cumsum(returns(T, N), axis=0))
+    # Some calendars more than once: what is timed is the number of cells.
+    every = 1 + np.arange(cells, dtype=np.int64) % min(T, 250)
+    return {"prices": prices, "every": every, "costs": np.array(1e-3)}
+
+
+def _sweep(T: int, N: int, cells: int) -> dict[str, Thunk]:
+    """Last value of books that differ in how often they rebalance, with costs."""
+    from backtests import simulate_weights
+
+    prices, every, _ = _sweep_inputs(T, N, cells).values()
+    target, session = np.full(N, 1.0 / N), np.arange(T)
+
+    def ours():
+        return np.array(
+            [
+                simulate_weights(prices, target, 1e-3, when=session % step == 0).value[
+                    -1
+                ]
+                for step in every.tolist()
+            ]
+        )
+
+    growth = np.ones((T, N))
+    growth[1:] = prices[1:] / prices[:-1]
+
+    def numpy_loop():
+        """All cells at once, a date at a time: the usual vectorised loop."""
+        money, cash = np.zeros((cells, N)), np.ones(cells)
+        for t in range(T):
+            money *= growth[t]
+            due = np.flatnonzero(t % every == 0)
+            before = money[due].sum(axis=1) + cash[due]
+            after = before
+            for _ in range(12):  # each step gains three digits
+                size = np.abs(after[:, None] * target - money[due])
+                after = before - 1e-3 * size.sum(axis=1)
+            money[due] = after[:, None] * target
+            cash[due] = after * (1.0 - target.sum())
+        return money.sum(axis=1) + cash
+
+    return {"ours": ours, "NumPy loop over dates": numpy_loop}
+
+
 def _free_rebalance_inputs(T: int, N: int) -> dict[str, np.ndarray]:
     prices = 100.0 * np.exp(np.cumsum(returns(T, N), axis=0))
     return {"prices": prices, "target": np.full(N, 1.0 / N)}
@@ -206,6 +251,16 @@ CASES = (
         "daily rebalance with costs",
         {"small": {"T": 40, "N": 5}, "T 2520, N 100": {"T": 2520, "N": 100}},
         _rebalance,
+        1e-9,
+    ),
+    Case(
+        "sweep of rebalancing calendars with costs",
+        {
+            "small": {"T": 40, "N": 5, "cells": 7},
+            "T 2520, N 100, 1 cell": {"T": 2520, "N": 100, "cells": 1},
+            "T 2520, N 100, 1,000 cells": {"T": 2520, "N": 100, "cells": 1000},
+        },
+        _sweep,
         1e-9,
     ),
     Case(

@@ -49,6 +49,9 @@ from .montecarlo import regime_switching as regime_switching
 from .montecarlo import simulate as simulate
 from .montecarlo import stream as stream
 from .montecarlo import stream_risk as stream_risk
+from .optimize._multi_period import Plan as Plan
+from .optimize._multi_period import PlanAhead as PlanAhead
+from .optimize._multi_period import plan as plan
 from .optimize._propose import propose as propose
 from .proposal import LimitCheck as LimitCheck
 from .proposal import Outcome as Outcome

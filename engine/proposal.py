@@ -148,10 +148,11 @@ class Proposal(Value):
         if not np.isfinite(wanted).all():
             bad = labels[int(np.argmax(~np.isfinite(wanted)))]
             raise DataError("a target weight is not a number", asset=bad)
-        change = wanted - current
+        change, value = wanted - current, portfolio.value
+        columns = (change.tolist(), current.tolist(), wanted.tolist())
         trades = tuple(
-            Trade(k, np.nan, float(z * portfolio.value), float(c), float(w), "rule")
-            for k, z, c, w in zip(labels, change, current, wanted, strict=True)
+            Trade(k, np.nan, z * value, c, w, "rule")
+            for k, z, c, w in zip(labels, *columns, strict=True)
             if abs(z) > 1e-12
         )
         return cls(
@@ -160,7 +161,7 @@ class Proposal(Value):
             target=wanted,
             trades=trades,
             turnover=0.5 * float(np.abs(change).sum()),
-            value=portfolio.value,
+            value=value,
             outcome=Outcome.RULE,
             notes=notes,
         )

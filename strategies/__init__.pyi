@@ -18,3 +18,4 @@ from .rules import FixedMix as FixedMix
 from .rules import Momentum as Momentum
 from .schedules import is_decision as is_decision
 from .shock_aware import ShockAware as ShockAware
+from .shock_aware_multi import ShockAwareMultiPeriod as ShockAwareMultiPeriod

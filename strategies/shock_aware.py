@@ -13,6 +13,7 @@ from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
 from engine.data.view import MarketView
 from engine.errors import DataError
 from engine.model import ReturnModel
+from engine.optimize._multi_period import PlanAhead
 from engine.optimize._propose import propose
 from engine.proposal import Proposal
 from engine.shocks import CheapModelShock
@@ -191,4 +192,9 @@ class ShockAware:
             self.costs,
             benchmark=followed,
             market=view,
+            ahead=self.ahead(view, model),
         )
+
+    def ahead(self, view: MarketView, model: ReturnModel) -> PlanAhead | None:
+        """How far to plan; one period here."""
+        return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +16,14 @@ from engine.data.panel import PricePanel
 from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
 from engine.data.view import MarketView
 from engine.errors import DataError, UsageError
+from engine.optimize._cost_terms import cost_rates
+from engine.optimize._multi_period import PlanAhead, optimise_plan
 from engine.optimize.infeasible import explain
 from engine.optimize.problem import (
     OBJECTIVES,
     Measure,
     Setup,
+    Solution,
     es_measure,
     limits_of,
     optimise,
@@ -48,6 +52,7 @@ def propose(
     active_risk_aversion: float = ACTIVE_RISK_AVERSION,
     market: PricePanel | MarketView | None = None,
     hindsight_parameters: bool = False,
+    ahead: PlanAhead | None = None,
 ) -> Proposal:
     """Propose trades that bring a book within its limits.
 
@@ -59,6 +64,7 @@ def propose(
         Assets that may be held, with their joint outcomes.
     constraints : Constraints
     costs : Costs
+        With market impact, of the volatility and volume known in ``market``.
     benchmark : Portfolio or mapping, optional
         What active risk is measured against; the current holdings by default.
     objective : {"cost_and_active_risk", "minimum_cost", "minimum_variance"}
@@ -71,6 +77,8 @@ def propose(
         Prices for units; whole shares when they are as traded (``raw``).
     hindsight_parameters : bool, default False
         Allow a shock before its parameters were known; stamps the proposal.
+    ahead : PlanAhead, optional
+        Plan several rebalances and propose the first; limits hold at every step.
 
     Returns
     -------
@@ -94,6 +102,8 @@ def propose(
         raise UsageError(
             "active_risk_aversion must not be negative", received=active_risk_aversion
         )
+    if costs.impact and market is not None:
+        costs = costs.at(market)  # whatever they knew before: it may be of later
     base_cash = cash_label(scenarios.base_currency)
     if base_cash not in scenarios.assets:
         raise DataError("the scenarios hold no base-currency cash", asset=base_cash)
@@ -116,6 +126,9 @@ def propose(
     lower, upper, may_buy, may_sell = constraints.bounds(
         scenarios.universe, current, base_cash
     )
+    rates = cost_rates(
+        costs, scenarios.assets, value=portfolio.value, foreign=foreign, tax=tax
+    )
     setup = Setup(
         assets=scenarios.assets,
         current=current,
@@ -124,8 +137,10 @@ def propose(
         upper=upper,
         may_buy=may_buy,
         may_sell=may_sell,
-        rates=costs.rates(scenarios.assets, foreign=foreign),
-        tax=tax,
+        rates=rates.rates,
+        tax=rates.tax,
+        impact=rates.impact,
+        borrow=rates.borrow,
         risk_root=_risk_root(scenarios),
         groups=[
             (g.name, g.members(scenarios.universe), g.lower, g.upper)
@@ -157,7 +172,13 @@ def propose(
 
     tighten: dict[str, float] = {}
     target = setup
-    solution = optimise(setup)
+
+    def solved(wanted: Setup, **options: Any) -> Solution:
+        if ahead is None:
+            return optimise(wanted, **options)
+        return optimise_plan(wanted, ahead, **options)
+
+    solution = solved(setup)
     path = list(solution.solved.path)
     if not solution.solved.feasible:
         raise explain(setup)
@@ -181,7 +202,7 @@ def propose(
             so_far = tighten.get(name, 0.0)
             tighten[name] = max(2.0 * so_far, so_far + 1.2 * excess) + 1e-7
         path.append("tightened for rounding and costs: " + ", ".join(broken))
-        again = optimise(target, tighten=tighten)
+        again = solved(target, tighten=tighten)
         path.extend(again.solved.path)
         if not again.solved.feasible:
             break  # tightening went too far: the last orders stand, and say so

@@ -18,6 +18,13 @@ import numpy as np
 
 from engine._typing import Matrix, Vector
 from engine.constraints import Constraints, StressCap
+from engine.optimize._cost_terms import (
+    CostRates,
+    ImpactTangent,
+    borrow_terms,
+    impact_terms,
+    linear_terms,
+)
 from engine.optimize.solve import Solved, solve
 from engine.risk import tail_weights, value_at_risk
 from engine.scenarios import ScenarioSet
@@ -32,6 +39,8 @@ _IDLE = 1e-7
 _FOLLOWING = 8
 _MOST_CUTS = 100
 _WINDOW = 0.025
+_TANGENT_TOLERANCE = 1e-9
+_MOST_TANGENTS = 20
 
 
 @dataclass
@@ -91,6 +100,21 @@ class Setup:
     tracking_error: float | None
     objective: str
     aversion: float
+    impact: Vector | None = None
+    """(N,) k of ``k |z|^(3/2)``; none by default."""
+    borrow: Vector | None = None
+    """(N,) fee per unit of value short, over the stated horizon; none by default."""
+
+    @property
+    def costs(self) -> CostRates:
+        """Coefficients of everything that trading and shorting cost."""
+        zero = np.zeros(len(self.assets))
+        return CostRates(
+            self.rates,
+            self.tax,
+            zero if self.impact is None else self.impact,
+            zero if self.borrow is None else self.borrow,
+        )
 
 
 @dataclass
@@ -261,11 +285,18 @@ class _Program:
             self.slack[name] = cp.Variable(nonneg=True)
             return self.slack[name]
 
-        cost = setup.rates @ (b + s) + setup.tax @ s
+        cost = budget = linear_terms(setup.costs, b, s)
+        self.tangent: ImpactTangent | None = None
+        if setup.costs.impact.any():
+            # The objective sees the exact impact, the budget its tangent at the last
+            # solve, until both agree: an inequality would let money vanish.
+            self.tangent = ImpactTangent(setup.costs)
+            cost = cost + impact_terms(setup.costs, b, s)
+            budget = budget + self.tangent.terms(b, s)
         constraints = [
             w - setup.current == b - s,
             cp.sum(w) == nav,
-            nav == 1.0 - cost,
+            nav == 1.0 - budget,
             nav >= (_least_left(setup) if keep("lower bounds") else _LEAST_LEFT),
         ]
         for m in measures:
@@ -307,7 +338,9 @@ class _Program:
                 if rows.size
             ]
         constraints += [c for group in self.named.values() for c in group]
-        self.linear = not conic
+        self.linear = not conic and self.tangent is None
+        if setup.costs.borrow.any():
+            cost = cost + borrow_terms(setup.costs, w)
         if elastic:
             objective = cp.sum(cp.hstack(list(self.slack.values()))) + 1e-4 * cost
         elif setup.objective == "minimum_cost":
@@ -328,7 +361,7 @@ class _Program:
         for m, planes in zip(self.measures, self.planes, strict=True):
             for plane, cut in zip(planes, m.cuts, strict=True):
                 plane.value = cut
-        solved = solve(self.problem, linear=self.linear)
+        solved = self._solve()
         if not solved.feasible:
             return Solution(solved, setup.current, setup.current, {}, {}, 0)
         duals = {
@@ -343,6 +376,20 @@ class _Program:
         }
         return Solution(solved, after / after.sum(), after, duals, slacks, 0)
 
+    def _solve(self) -> Solved:
+        """Solve; with impact, again until the budget holds what the trade costs."""
+        solved = solve(self.problem, linear=self.linear)
+        if self.tangent is None:
+            return solved
+        for _ in range(_MOST_TANGENTS):
+            if not solved.feasible:
+                return solved
+            trade = np.asarray(self.w.value) - self.setup.current
+            if self.tangent.move(trade) <= _TANGENT_TOLERANCE:
+                return solved
+            solved = solve(self.problem, linear=self.linear)
+        return solved
+
 
 def _least_left(setup: Setup) -> float:
     """What the dearest trade without buying and selling the same asset leaves.
@@ -354,6 +401,8 @@ def _least_left(setup: Setup) -> float:
     sold = float(np.maximum(setup.current, 0.0).sum()) + short
     bought = 1.0 + short + float(np.maximum(-setup.current, 0.0).sum())
     dearest = setup.rates.max() * (sold + bought) + setup.tax.max() * sold
+    impact = setup.costs.impact.max()
+    dearest += impact * max(sold, bought) ** 1.5 * 2.0
     return max(_LEAST_LEFT, 1.0 - float(dearest))
 
 

@@ -132,8 +132,8 @@ class BookSearch(Written, Value):
 
     Notes
     -----
-    A reverse search without an ``approximation`` takes the nearest scenario of the
-    linear loss, lengthened until the book, repriced, loses the amount.
+    A reverse search without an ``approximation`` takes the nearest scenario in which
+    the book, repriced, loses the amount.
 
     It says nothing of the world, only how far to search: it has no date of its own,
     and what it finds is known from the date of the model.

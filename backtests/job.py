@@ -62,6 +62,8 @@ class Settings:
     upper : float
         Bound on one weight; what is held above it may stay. By default a tenth, or
         twice the equal weight where there are fewer than twenty assets.
+    limits : tuple of str
+        More limits, as `engine.Constraints.parse` reads them.
     start, end, schedule
         Of the walk-forward; ``start=None`` leaves it out.
     hindsight_parameters : bool
@@ -86,6 +88,7 @@ class Settings:
     es_cap: float | None = None
     turnover: float | None = None
     groups: tuple[GroupLimit, ...] = ()
+    limits: tuple[str, ...] = ()
     costs: Costs = field(default_factory=Costs)
     start: Any = None
     end: Any = None
@@ -230,6 +233,7 @@ def constraints_of(
         es_level=settings.level,
         turnover=settings.turnover,
         groups=settings.groups,
+        limits=settings.limits,
     )
 
 
@@ -363,6 +367,7 @@ def rules(
             window=settings.window,
             covariance=settings.covariance,
             groups=settings.groups,
+            limits=settings.limits,
             costs=settings.costs,
             funds=settings.funds,
         ),

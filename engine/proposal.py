@@ -57,7 +57,8 @@ class LimitCheck:
 
     ``value`` and ``limit`` are in the limit's own unit (decimals of net asset value).
     ``price`` is the dual: saved objective per unit of relaxation, of the continuous
-    problem before rounding; None where the solver has none.
+    problem before rounding; None where the solver has none. ``note`` says what else one
+    must know to read it, such as how funds were counted.
     """
 
     name: str
@@ -66,6 +67,7 @@ class LimitCheck:
     limit: float
     satisfied: bool
     price: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -218,6 +220,7 @@ class Proposal(Value):
                     "limit": c.limit,
                     "satisfied": c.satisfied,
                     "price": c.price,
+                    "note": c.note,
                 }
                 for c in self.limits
             ],

@@ -13,6 +13,7 @@ from engine.costs import Costs
 from engine.data.portfolio import Portfolio, cash_label
 from engine.data.view import MarketView
 from engine.errors import DataError
+from engine.linear_limits import LinearLimit
 from engine.model import ReturnModel
 from engine.optimize._propose import propose
 from engine.optimize.problem import stress_measure
@@ -73,6 +74,8 @@ class ShockAware:
         Bound on one weight, so that the proceeds spread; a mapping has ``default`` and
         may name assets that are not in the panel yet.
     groups : tuple of GroupLimit
+    limits : tuple of LinearLimit or str
+        More limits, as `engine.Constraints` takes them.
     es_cap : float, optional
         Cap on the 95% expected shortfall over 21 sessions; needs ``n_scenarios``.
     n_scenarios, seed : int
@@ -98,6 +101,7 @@ class ShockAware:
     costs: Costs = field(default_factory=Costs)
     funds: str = "estimated"
     name: str = "shock-aware"
+    limits: tuple[LinearLimit | str, ...] = ()
 
     def estimate(self, view: MarketView) -> ReturnModel:
         """Fit on what was tradable; refuses undated roles without hindsight."""
@@ -135,6 +139,7 @@ class ShockAware:
                 cash=(0.0, cash + 0.01),
                 stress_caps=(StressCap(self.shock, self.limit),),
                 groups=self.groups,
+                limits=self.limits,
                 es_cap=self.es_cap,
             ),
             self.costs,

@@ -15,9 +15,13 @@ from engine.data.panel import PricePanel
 from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
 from engine.data.view import MarketView
 from engine.errors import DataError, UsageError
+from engine.limit_text import near_matches
+from engine.linear_limits import Row
 from engine.optimize.infeasible import explain
+from engine.optimize.liquidity import trade_caps
 from engine.optimize.problem import (
     OBJECTIVES,
+    IntegerLimits,
     Measure,
     Setup,
     es_measure,
@@ -28,7 +32,7 @@ from engine.optimize.problem import (
 from engine.optimize.reasons import trade_reasons
 from engine.optimize.rounding import Orders, to_orders
 from engine.proposal import LimitCheck, Outcome, Proposal, Trade
-from engine.scenarios import ScenarioSet
+from engine.scenarios import BASE_LEG, ScenarioSet
 
 ACTIVE_RISK_AVERSION = 1.0
 """Cost worth paying per unit of active variance a year: at 1, a tracking error of 1%
@@ -116,6 +120,11 @@ def propose(
     lower, upper, may_buy, may_sell = constraints.bounds(
         scenarios.universe, current, base_cash
     )
+    caps = None
+    if constraints.liquidity is not None:
+        caps, without = trade_caps(constraints, scenarios, market, portfolio.value)
+        may_buy &= ~without
+        warnings += _without_volume(scenarios.assets, without)
     setup = Setup(
         assets=scenarios.assets,
         current=current,
@@ -127,15 +136,24 @@ def propose(
         rates=costs.rates(scenarios.assets, foreign=foreign),
         tax=tax,
         risk_root=_risk_root(scenarios),
-        groups=[
-            (g.name, g.members(scenarios.universe), g.lower, g.upper)
-            for g in constraints.groups
-        ],
+        linear=constraints.rows(
+            scenarios.universe, getattr(scenarios.model, "funds", None)
+        ),
         measures=_measures(constraints, scenarios),
         turnover=constraints.turnover,
         tracking_error=constraints.tracking_error,
         objective=objective,
         aversion=active_risk_aversion,
+        risky=np.array([not a.startswith(CASH_PREFIX) for a in scenarios.assets]),
+        gross=constraints.gross,
+        net=constraints.net,
+        trade_caps=caps,
+        integer=IntegerLimits(
+            constraints.max_names,
+            constraints.min_names,
+            constraints.minimum_position,
+            constraints.max_trades,
+        ),
     )
     cash_row = scenarios.assets.index(base_cash)
 
@@ -153,7 +171,11 @@ def propose(
             foreign=foreign,
             tax=tax,
             minimum_trade=constraints.minimum_trade,
+            may_short=lower < 0.0,
         )
+
+    def traded_by(orders: Orders) -> Vector:
+        return np.abs(orders.units * unit_price) / portfolio.value
 
     tighten: dict[str, float] = {}
     target = setup
@@ -166,7 +188,7 @@ def propose(
         orders = kept[1]
         broken = {
             c.name: abs(c.after - c.limit)
-            for c in _checks(setup, orders.weights, {})
+            for c in _checks(setup, orders.weights, {}, traded_by(orders))
             if not c.satisfied and "tightest" not in c.name
         }
         cash = float(orders.weights[cash_row])
@@ -187,7 +209,7 @@ def propose(
             break  # tightening went too far: the last orders stand, and say so
         kept = again, orders_for(again.holdings)
     solution, orders = kept
-    checks = _checks(setup, orders.weights, solution.duals)
+    checks = _checks(setup, orders.weights, solution.duals, traded_by(orders))
     return _proposal(
         portfolio,
         scenarios,
@@ -221,9 +243,32 @@ def _measures(constraints: Constraints, scenarios: ScenarioSet) -> list[Measure]
         stress_measure(cap, scenarios, cap.moves(scenarios))
         for cap in constraints.stress_caps
     ]
-    if constraints.es_cap is not None:
-        measures.append(es_measure(constraints, scenarios))
+    caps = [] if constraints.es_cap is None else [(BASE_LEG, constraints.es_cap, "")]
+    caps += [(leg, cap, f":{leg}") for leg, cap in constraints.es_caps.items()]
+    for leg, cap, suffix in caps:
+        if leg not in scenarios.legs:
+            raise UsageError(
+                "a limit names a leg that the scenarios do not have",
+                received=repr(leg),
+                expected=", ".join(scenarios.legs),
+                fix=near_matches(leg, list(scenarios.legs)),
+            )
+        name = f"expected shortfall{suffix}"
+        measures.append(
+            es_measure(leg, cap, constraints.es_level, scenarios, name=name)
+        )
     return measures
+
+
+def _without_volume(assets: tuple[str, ...], without: np.ndarray) -> tuple[str, ...]:
+    names = [a for a, missing in zip(assets, without, strict=True) if missing]
+    if not names:
+        return ()
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return (
+        f"NO VOLUME: {', '.join(names[:8])}{more} may be sold but not bought; state "
+        "daily_value to allow it.",
+    )
 
 
 def _risk_root(scenarios: ScenarioSet) -> Matrix:
@@ -299,15 +344,16 @@ def _tax(portfolio, scenarios, unit_price, foreign, market) -> Vector:
 
 
 def _checks(
-    setup: Setup, w: Vector, duals: Mapping[str, float]
+    setup: Setup, w: Vector, duals: Mapping[str, float], traded: Vector
 ) -> tuple[LimitCheck, ...]:
-    """Re-check every limit on the rounded weights."""
+    """Re-check every limit on the rounded weights and the values traded (N,)."""
     w0 = setup.current
     rows = []
 
-    def add(name, before, after, limit, lower=False):
+    def add(name, before, after, limit, lower=False, note=""):
         good = after >= limit - _SATISFIED if lower else after <= limit + _SATISFIED
-        rows.append(LimitCheck(name, before, after, limit, bool(good), duals.get(name)))
+        price = duals.get(name)
+        rows.append(LimitCheck(name, before, after, limit, bool(good), price, note))
 
     for m in setup.measures:
         add(m.name, m.value(w0), m.value(w), m.bound)
@@ -319,16 +365,30 @@ def _checks(
             for x in (w0, w)
         )
         add("tracking error", before, after, setup.tracking_error)
-    for name, mask, low, high in setup.groups:
-        add(name, float(w0[mask].sum()), float(w[mask].sum()), high)
-        if low > 0:
-            add(
-                f"{name} (least)",
-                float(w0[mask].sum()),
-                float(w[mask].sum()),
-                low,
-                True,
-            )
+    if setup.gross is not None:
+        before, after = (float(np.abs(x[setup.risky]).sum()) for x in (w0, w))
+        add("gross", before, after, setup.gross)
+    rows_of = list(setup.linear)
+    if setup.net is not None:
+        rows_of.append(Row("net", setup.risky.astype(float), *setup.net, ""))
+    for row in rows_of:
+        a = row.coefficients
+        if np.isfinite(row.upper):
+            add(row.name, float(a @ w0), float(a @ w), row.upper, note=row.note)
+        trivial = row.lower == 0.0 and (a >= 0).all() and (setup.lower >= 0).all()
+        if np.isfinite(row.lower) and not trivial:
+            name = f"{row.name} (least)"
+            add(name, float(a @ w0), float(a @ w), row.lower, True, row.note)
+    if setup.trade_caps is not None:
+        left = np.where(setup.risky, setup.trade_caps - traded, np.inf)
+        i = int(np.argmin(left))
+        add(
+            "liquidity",
+            0.0,
+            float(traded[i]),
+            float(setup.trade_caps[i]),
+            note=f"tightest: {setup.assets[i]}",
+        )
     # Bounds are reported by their tightest asset.
     over, over0 = w - setup.upper, w0 - setup.upper
     i = int(np.argmax(over))

@@ -51,6 +51,8 @@ def _bound(setup: Setup, name: str) -> float | None:
         return setup.turnover
     if name == "tracking error":
         return setup.tracking_error
+    if name == "gross":
+        return setup.gross
     return None
 
 
@@ -58,12 +60,24 @@ def _describe(setup: Setup, name: str) -> str:
     bound = _bound(setup, name)
     if bound is not None:
         return f"{name} at most {bound:.2%}"
-    for group, _, low, high in setup.groups:
-        if group == name:
-            return f"{name} within {low:.2%} to {high:.2%}"
+    for row in setup.linear:
+        if row.name == name:
+            return f"{name} {_within(row.lower, row.upper)}"
+    if name == "net" and setup.net is not None:
+        return f"{name} {_within(*setup.net)}"
+    if name == "liquidity":
+        return "liquidity (each trade within its share of daily value)"
     if name in ("lower bounds", "upper bounds"):
         return f"{name} (cash band included)"
     return name
+
+
+def _within(low: float, high: float) -> str:
+    if low == -math.inf:
+        return f"at most {high:.2%}"
+    return (
+        f"at least {low:.2%}" if high == math.inf else f"within {low:.2%} to {high:.2%}"
+    )
 
 
 def _sentence(setup: Setup, name: str, slack: float) -> str:

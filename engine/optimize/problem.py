@@ -12,12 +12,14 @@ limit: each is a valid inequality, so the last solve is optimal for the full pro
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from engine._typing import Matrix, Vector
-from engine.constraints import Constraints, StressCap
+from engine.constraints import StressCap
+from engine.errors import DataError
+from engine.linear_limits import Row
 from engine.optimize.solve import Solved, solve
 from engine.risk import tail_weights, value_at_risk
 from engine.scenarios import ScenarioSet
@@ -70,6 +72,27 @@ class Measure:
         return -self.returns[near].mean(axis=0)
 
 
+class IntegerLimits(NamedTuple):
+    """Limits that need whole numbers; None where open."""
+
+    max_names: int | None = None
+    min_names: int | None = None
+    minimum_position: float | None = None
+    max_trades: int | None = None
+
+    def names(self) -> list[str]:
+        """Names of those that are set, as messages show them."""
+        words = {
+            "names": (self.max_names, self.min_names),
+            "minimum position": (self.minimum_position,),
+            "trades": (self.max_trades,),
+        }
+        return [k for k, v in words.items() if any(x is not None for x in v)]
+
+
+NO_INTEGERS = IntegerLimits()
+
+
 @dataclass
 class Setup:
     """Everything the problem needs, as arrays in the order of the scenario assets."""
@@ -85,12 +108,20 @@ class Setup:
     tax: Vector
     risk_root: Matrix
     """(N, K) with annual covariance ``R R'``."""
-    groups: list[tuple[str, np.ndarray, float, float]]
+    linear: list[Row]
+    """Groups and linear limits."""
     measures: list[Measure]
     turnover: float | None
     tracking_error: float | None
     objective: str
     aversion: float
+    risky: np.ndarray
+    """(N,) bool; False for cash."""
+    gross: float | None = None
+    net: tuple[float, float] | None = None
+    trade_caps: Vector | None = None
+    """(N,) largest trades by liquidity, fractions of value; infinite where open."""
+    integer: IntegerLimits = NO_INTEGERS
 
 
 @dataclass
@@ -122,15 +153,21 @@ def stress_measure(cap: StressCap, scenarios: ScenarioSet, moves: Any) -> Measur
     )
 
 
-def es_measure(constraints: Constraints, scenarios: ScenarioSet) -> Measure:
-    """Measure of the expected-shortfall cap on the base leg."""
-    base = scenarios.base()
+def es_measure(
+    leg: str, cap: float, level: float, scenarios: ScenarioSet, *, name: str
+) -> Measure:
+    """Measure of the expected-shortfall cap on one leg."""
+    rows = scenarios.rows(leg)
+    p = scenarios.p[rows]
+    if not p.sum() > 0:
+        raise DataError("a leg has no probability left", received=repr(leg))
+    everything = bool(rows.all())
     return Measure(
-        name="expected shortfall",
-        bound=float(constraints.es_cap or 0.0),
-        returns=base.returns,
-        p=base.p,
-        level=constraints.es_level,
+        name=name,
+        bound=float(cap),
+        returns=scenarios.returns if everything else scenarios.returns[rows],
+        p=p if everything else p / p.sum(),
+        level=level,
         is_es=True,
     )
 
@@ -142,7 +179,13 @@ def limits_of(setup: Setup) -> list[str]:
         names.append("turnover")
     if setup.tracking_error is not None:
         names.append("tracking error")
-    names += [name for name, *_ in setup.groups]
+    if setup.gross is not None:
+        names.append("gross")
+    if setup.net is not None:
+        names.append("net")
+    if setup.trade_caps is not None:
+        names.append("liquidity")
+    names += [row.name for row in setup.linear]
     if not (setup.may_buy.all() and setup.may_sell.all()):
         names.append(PERMISSIONS)
     return [*names, "lower bounds", "upper bounds"]
@@ -285,14 +328,21 @@ class _Program:
             self.named["tracking error"] = [
                 cp.norm(active, 2) <= bound * nav + room("tracking error")
             ]
-        for name, mask, low, high in setup.groups:
-            if keep(name):
-                extra = room(name)
-                total = cp.sum(w[np.flatnonzero(mask)])
-                self.named[name] = [
-                    total <= (high - less(name)) * nav + extra,
-                    (low + less(f"{name} (least)")) * nav - total <= extra,
-                ]
+        if setup.gross is not None and keep("gross"):
+            bound = setup.gross - less("gross")
+            total = cp.norm1(w[np.flatnonzero(setup.risky)])
+            self.named["gross"] = [total <= bound * nav + room("gross")]
+        if setup.net is not None and keep("net"):
+            row = Row("net", setup.risky.astype(float), *setup.net, "")
+            self.named["net"] = self._band(row, nav, room("net"), less)
+        if setup.trade_caps is not None and keep("liquidity"):
+            capped = np.flatnonzero(np.isfinite(setup.trade_caps))
+            most = np.maximum(setup.trade_caps[capped] - less("liquidity"), 0.0)
+            extra = room("liquidity")
+            self.named["liquidity"] = [(b + s)[capped] <= most + extra]
+        for row in setup.linear:
+            if keep(row.name):
+                self.named[row.name] = self._band(row, nav, room(row.name), less)
         if keep("lower bounds"):
             self.named["lower bounds"] = [setup.lower * nav - w <= room("lower bounds")]
         if keep("upper bounds"):
@@ -318,6 +368,18 @@ class _Program:
             risk = setup.risk_root.T @ w if whole else active
             objective = cost + setup.aversion * cp.sum_squares(risk)
         self.problem = cp.Problem(cp.Minimize(objective), constraints)
+
+    def _band(self, row: Row, nav, extra, less) -> list:
+        """Both sides of a linear limit, as shares of what is left."""
+        used = np.flatnonzero(row.coefficients)
+        total = row.coefficients[used] @ self.w[used]
+        sides = []
+        if np.isfinite(row.upper):
+            sides.append(total <= (row.upper - less(row.name)) * nav + extra)
+        if np.isfinite(row.lower):
+            least = row.lower + less(f"{row.name} (least)")
+            sides.append(least * nav - total <= extra)
+        return sides
 
     def fits(self) -> bool:
         """Whether the number of hyperplanes is still the one it was built for."""

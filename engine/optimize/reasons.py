@@ -93,7 +93,9 @@ def _plain(name: str) -> str:
 
 
 def _binding_group(setup: Setup, solution: Solution, i: int, target: Vector) -> str:
-    for name, mask, _, high in setup.groups:
-        if mask[i] and np.isclose(target[mask].sum(), high, atol=1e-5):
-            return name
+    for row in setup.linear:
+        if row.coefficients[i] > 0 and np.isclose(
+            row.coefficients @ target, row.upper, atol=1e-5
+        ):
+            return row.name
     return ""

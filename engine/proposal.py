@@ -23,6 +23,10 @@ class Outcome(Enum):
         "Solved, but whole shares leave a limit short by the amount shown; "
         "allow fractions or relax that limit."
     )
+    GAP = (
+        "Every limit holds after rounding, but the search for names stopped before it "
+        "proved its choice within the gap asked for; the notes state the gap reached."
+    )
     RELAXED = "The limits could not all hold; they were relaxed in the declared order."
     HELD = "No trade: the limits could not hold and the declared fallback is to hold."
 

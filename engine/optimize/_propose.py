@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -11,20 +13,23 @@ from engine._stress import check_known, stamps_of
 from engine._typing import Matrix, Vector
 from engine.constraints import Constraints
 from engine.costs import Costs
+from engine.covariance import FactorCovariance
 from engine.data.panel import PricePanel
 from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
 from engine.data.view import MarketView
 from engine.errors import DataError, UsageError
 from engine.limit_text import near_matches
-from engine.linear_limits import Row
 from engine.optimize.infeasible import explain
+from engine.optimize.integer import GAP, optimise_limits
 from engine.optimize.liquidity import trade_caps
 from engine.optimize.problem import (
+    NO_INTEGERS,
     OBJECTIVES,
     IntegerLimits,
     Measure,
     Setup,
     es_measure,
+    held_floor,
     limits_of,
     optimise,
     stress_measure,
@@ -39,6 +44,7 @@ ACTIVE_RISK_AVERSION = 1.0
 a year costs as much as one basis point of trading."""
 _SATISFIED = 1e-6
 _REPAIRS = 6
+_HELD = 1e-9
 
 
 def propose(
@@ -52,6 +58,8 @@ def propose(
     active_risk_aversion: float = ACTIVE_RISK_AVERSION,
     market: PricePanel | MarketView | None = None,
     hindsight_parameters: bool = False,
+    time_limit: float | None = None,
+    gap: float = GAP,
 ) -> Proposal:
     """Propose trades that bring a book within its limits.
 
@@ -75,6 +83,12 @@ def propose(
         Prices for units; whole shares when they are as traded (``raw``).
     hindsight_parameters : bool, default False
         Allow a shock before its parameters were known; stamps the proposal.
+    time_limit : float, optional
+        Seconds for all solvers together. A search for names that has found weights by
+        then returns them with its gap; anything else is a `SolverError`. Without one,
+        a search for names takes 30 seconds at most.
+    gap : float, default 0.01
+        Under integer limits, stop within this share of the objective.
 
     Returns
     -------
@@ -98,6 +112,11 @@ def propose(
         raise UsageError(
             "active_risk_aversion must not be negative", received=active_risk_aversion
         )
+    if time_limit is not None and not time_limit > 0:
+        raise UsageError("time_limit must be positive", received=time_limit)
+    if not 0.0 <= gap < 1.0:
+        raise UsageError("gap lies in [0, 1)", received=gap)
+    deadline = math.inf if time_limit is None else time.perf_counter() + time_limit
     base_cash = cash_label(scenarios.base_currency)
     if base_cash not in scenarios.assets:
         raise DataError("the scenarios hold no base-currency cash", asset=base_cash)
@@ -125,6 +144,7 @@ def propose(
         caps, without = trade_caps(constraints, scenarios, market, portfolio.value)
         may_buy &= ~without
         warnings += _without_volume(scenarios.assets, without)
+    risk_root, specific = _factor_root(scenarios)
     setup = Setup(
         assets=scenarios.assets,
         current=current,
@@ -135,7 +155,7 @@ def propose(
         may_sell=may_sell,
         rates=costs.rates(scenarios.assets, foreign=foreign),
         tax=tax,
-        risk_root=_risk_root(scenarios),
+        risk_root=risk_root,
         linear=constraints.rows(
             scenarios.universe, getattr(scenarios.model, "funds", None)
         ),
@@ -154,6 +174,8 @@ def propose(
             constraints.minimum_position,
             constraints.max_trades,
         ),
+        specific=specific,
+        deadline=deadline,
     )
     cash_row = scenarios.assets.index(base_cash)
 
@@ -179,10 +201,15 @@ def propose(
 
     tighten: dict[str, float] = {}
     target = setup
-    solution = optimise(setup)
+    solution = optimise_limits(setup, gap=gap)
     path = list(solution.solved.path)
     if not solution.solved.feasible:
         raise explain(setup)
+    if solution.support is not None:  # rounding is repaired with the names as chosen
+        target = replace(setup, integer=NO_INTEGERS, support=solution.support)
+        found = solution.gap, solution.note
+    else:
+        found = None, ""
     kept = solution, orders_for(solution.holdings)
     for _ in range(_REPAIRS):
         orders = kept[1]
@@ -209,6 +236,7 @@ def propose(
             break  # tightening went too far: the last orders stand, and say so
         kept = again, orders_for(again.holdings)
     solution, orders = kept
+    solution.gap, solution.note = found
     checks = _checks(setup, orders.weights, solution.duals, traded_by(orders))
     return _proposal(
         portfolio,
@@ -221,7 +249,7 @@ def propose(
         objective,
         tuple(dict.fromkeys(warnings)),
         unit_price,
-        cash_row,
+        gap,
     )
 
 
@@ -273,8 +301,26 @@ def _without_volume(assets: tuple[str, ...], without: np.ndarray) -> tuple[str, 
 
 def _risk_root(scenarios: ScenarioSet) -> Matrix:
     """(N, K) root of the annual covariance of the scenario assets; cash rows zero."""
+    root, specific = _factor_root(scenarios)
+    if specific is None:
+        return root
+    return np.hstack([root, np.diag(np.sqrt(specific))])
+
+
+def _factor_root(scenarios: ScenarioSet) -> tuple[Matrix, Vector | None]:
+    """Root (N, K) of the annual covariance, and specific variance (N,) beside it.
+
+    The N x N matrix of a model in factor form is never made.
+    """
     model = scenarios.model
     n = len(scenarios.assets)
+    if model is not None and isinstance(model.covariance, FactorCovariance):
+        rows = [scenarios.assets.index(a) for a in model.assets]
+        loadings, own = model.covariance.sampling_factor()
+        root, specific = np.zeros((n, loadings.shape[1])), np.zeros(n)
+        root[rows] = loadings * np.sqrt(model.periods_per_year)
+        specific[rows] = own**2 * model.periods_per_year
+        return root, specific
     if model is not None:
         C = np.zeros((n, n))
         rows = [scenarios.assets.index(a) for a in model.assets]
@@ -285,7 +331,7 @@ def _risk_root(scenarios: ScenarioSet) -> Matrix:
         C *= scenarios.periods_per_year / scenarios.horizon
     values, vectors = np.linalg.eigh(C)
     keep = values > 1e-14 * max(values[-1], 1e-300)
-    return vectors[:, keep] * np.sqrt(values[keep])
+    return vectors[:, keep] * np.sqrt(values[keep]), None
 
 
 def _units(portfolio, scenarios, market, current):
@@ -360,17 +406,14 @@ def _checks(
     if setup.turnover is not None:
         add("turnover", 0.0, 0.5 * float(np.abs(w - w0).sum()), setup.turnover)
     if setup.tracking_error is not None:
-        before, after = (
-            float(np.linalg.norm(setup.risk_root.T @ (x - setup.benchmark)))
-            for x in (w0, w)
-        )
+        before, after = (setup.volatility(x - setup.benchmark) for x in (w0, w))
         add("tracking error", before, after, setup.tracking_error)
     if setup.gross is not None:
         before, after = (float(np.abs(x[setup.risky]).sum()) for x in (w0, w))
         add("gross", before, after, setup.gross)
     rows_of = list(setup.linear)
     if setup.net is not None:
-        rows_of.append(Row("net", setup.risky.astype(float), *setup.net, ""))
+        rows_of.append(setup.net_row())
     for row in rows_of:
         a = row.coefficients
         if np.isfinite(row.upper):
@@ -389,6 +432,7 @@ def _checks(
             float(setup.trade_caps[i]),
             note=f"tightest: {setup.assets[i]}",
         )
+    _add_integers(setup, w, traded, add)
     # Bounds are reported by their tightest asset.
     over, over0 = w - setup.upper, w0 - setup.upper
     i = int(np.argmax(over))
@@ -410,6 +454,26 @@ def _checks(
     return tuple(rows)
 
 
+def _add_integers(setup: Setup, w: Vector, traded: Vector, add) -> None:
+    ints, risky = setup.integer, setup.risky
+    before, after = (np.abs(x[risky]) for x in (setup.current, w))
+    names = [int((x > _HELD).sum()) for x in (before, after)]
+    if ints.max_names is not None:
+        add("names", *names, ints.max_names)
+    if ints.min_names is not None:
+        # A position counts from the size that the solver was held to.
+        floor = held_floor(setup)
+        counted = [int((x >= floor - _SATISFIED).sum()) for x in (before, after)]
+        add("names (least)", *counted, ints.min_names, True)
+    if ints.minimum_position is not None:
+        sizes = [x[x > _HELD] for x in (before, after)]
+        least = [float(x.min()) if x.size else math.inf for x in sizes]
+        if np.isfinite(least[1]):
+            add("minimum position", *least, ints.minimum_position, True)
+    if ints.max_trades is not None:
+        add("trades", 0, int((traded[risky] > 0).sum()), ints.max_trades)
+
+
 def _proposal(
     portfolio,
     scenarios,
@@ -421,7 +485,7 @@ def _proposal(
     objective,
     warnings,
     unit_price,
-    cash_row,
+    gap,
 ) -> Proposal:
     w0, w = setup.current, orders.weights
     table = getattr(scenarios.model, "funds", None)
@@ -444,6 +508,8 @@ def _proposal(
         if orders.units[i] != 0.0
     )
     outcome = Outcome.OPTIMAL
+    if solution.gap is not None and solution.gap > gap:
+        outcome = Outcome.GAP
     if not trades:
         outcome = Outcome.NO_TRADE
     if not all(c.satisfied for c in checks):
@@ -452,6 +518,8 @@ def _proposal(
         f"severity quantile and expected shortfall held by {solution.rounds} solves",
         f"limits: {', '.join(limits_of(setup))}",
     ]
+    if solution.note:
+        notes.append(solution.note)
     extra = list(warnings)
     if objective == "minimum_cost" and trades:
         rests = sorted(

@@ -11,6 +11,7 @@ limit: each is a valid inequality, so the last solve is optimal for the full pro
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -25,6 +26,8 @@ from engine.risk import tail_weights, value_at_risk
 from engine.scenarios import ScenarioSet
 
 PERMISSIONS = "no-buy, no-sell and locked"
+_TRACE = 1e-3
+"""A position below a tenth of a per cent does not count as a name that must be held."""
 _LEAST_LEFT = 0.5
 """No real trade costs more of the book than this."""
 OBJECTIVES = ("cost_and_active_risk", "minimum_cost", "minimum_variance")
@@ -93,6 +96,16 @@ class IntegerLimits(NamedTuple):
 NO_INTEGERS = IntegerLimits()
 
 
+class Support(NamedTuple):
+    """A choice of names: what is held long or short, and what may trade."""
+
+    long: np.ndarray
+    short: np.ndarray
+    traded: np.ndarray
+    floor: float
+    """Least absolute weight of what is held; 0 where there is none."""
+
+
 @dataclass
 class Setup:
     """Everything the problem needs, as arrays in the order of the scenario assets."""
@@ -122,6 +135,38 @@ class Setup:
     trade_caps: Vector | None = None
     """(N,) largest trades by liquidity, fractions of value; infinite where open."""
     integer: IntegerLimits = NO_INTEGERS
+    support: Support | None = None
+    """A choice of names that is taken as given, whatever other limits are kept."""
+    specific: Vector | None = None
+    """(N,) specific variance beside ``risk_root`` where the model is in factor form."""
+    deadline: float = math.inf
+    """`time.perf_counter` after which no solver may go on."""
+
+    def net_row(self) -> Row:
+        """The band of net exposure as a linear limit."""
+        low, high = self.net or (-math.inf, math.inf)
+        return Row("net", self.risky.astype(float), low, high, "")
+
+    def volatility(self, x: Vector) -> float:
+        """Annual volatility of a vector of weights (N,), active or whole."""
+        square = float(np.sum((self.risk_root.T @ x) ** 2))
+        if self.specific is not None:
+            square += float(self.specific @ x**2)
+        return math.sqrt(square)
+
+    def marginal(self, x: Vector) -> Vector:
+        """(N,) covariance times weights."""
+        out = self.risk_root @ (self.risk_root.T @ x)
+        return out if self.specific is None else out + self.specific * x
+
+    def objective_at(self, w: Vector, nav: float, z: Vector) -> float:
+        """Objective of holdings w (N,) after trades z (N,), in money."""
+        cost = float(self.rates @ np.abs(z) + self.tax @ np.maximum(-z, 0.0))
+        if self.objective == "minimum_cost":
+            return cost
+        whole = self.objective == "minimum_variance"
+        active = w if whole else w - nav * self.benchmark
+        return cost + self.aversion * self.volatility(active) ** 2
 
 
 @dataclass
@@ -136,6 +181,10 @@ class Solution:
     duals: dict[str, float]
     slacks: dict[str, float]
     rounds: int
+    gap: float | None = None
+    """Distance from the bound, as a share of the objective, under integer limits."""
+    support: Support | None = None
+    note: str = ""
 
 
 def stress_measure(cap: StressCap, scenarios: ScenarioSet, moves: Any) -> Measure:
@@ -172,6 +221,17 @@ def es_measure(
     )
 
 
+def held_floor(setup: Setup) -> float:
+    """Least weight that counts as held, where integer limits need one.
+
+    A minimum number of names would mean nothing if a trace counted.
+    """
+    ints = setup.integer
+    if ints.minimum_position is not None:
+        return ints.minimum_position
+    return _TRACE if ints.min_names is not None else 0.0
+
+
 def limits_of(setup: Setup) -> list[str]:
     """Names of all limits, in the order in which conflicts are reported."""
     names = [m.name for m in setup.measures]
@@ -186,6 +246,7 @@ def limits_of(setup: Setup) -> list[str]:
     if setup.trade_caps is not None:
         names.append("liquidity")
     names += [row.name for row in setup.linear]
+    names += setup.integer.names()
     if not (setup.may_buy.all() and setup.may_sell.all()):
         names.append(PERMISSIONS)
     return [*names, "lower bounds", "upper bounds"]
@@ -304,7 +365,7 @@ class _Program:
             self.slack[name] = cp.Variable(nonneg=True)
             return self.slack[name]
 
-        cost = setup.rates @ (b + s) + setup.tax @ s
+        cost = self._cost(b, s)
         constraints = [
             w - setup.current == b - s,
             cp.sum(w) == nav,
@@ -321,7 +382,7 @@ class _Program:
         if setup.turnover is not None and keep("turnover"):
             bound = float(setup.turnover) - less("turnover")
             self.named["turnover"] = [0.5 * cp.sum(b + s) <= bound + room("turnover")]
-        active = setup.risk_root.T @ (w - setup.benchmark * nav)
+        active = self._risk(w - setup.benchmark * nav)
         conic = setup.tracking_error is not None and keep("tracking error")
         if setup.tracking_error is not None and conic:
             bound = setup.tracking_error - less("tracking error")
@@ -357,6 +418,7 @@ class _Program:
                 if rows.size
             ]
         constraints += [c for group in self.named.values() for c in group]
+        constraints += self._supported(w, b, s, nav, less)
         self.linear = not conic
         if elastic:
             objective = cp.sum(cp.hstack(list(self.slack.values()))) + 1e-4 * cost
@@ -365,9 +427,44 @@ class _Program:
         else:
             self.linear = False
             whole = setup.objective == "minimum_variance"
-            risk = setup.risk_root.T @ w if whole else active
+            risk = self._risk(w) if whole else active
             objective = cost + setup.aversion * cp.sum_squares(risk)
         self.problem = cp.Problem(cp.Minimize(objective), constraints)
+
+    def _risk(self, x) -> Any:
+        """Vector whose squares sum to the annual variance of weights ``x``."""
+        import cvxpy as cp
+
+        setup = self.setup
+        common = setup.risk_root.T @ x
+        if setup.specific is None:
+            return common
+        own = cp.multiply(np.sqrt(setup.specific), x)
+        return cp.hstack([common, own])
+
+    def _cost(self, b, s) -> Any:
+        """Cost of purchases and sales, the part of the objective paid in money."""
+        return self.setup.rates @ (b + s) + self.setup.tax @ s
+
+    def _supported(self, w, b, s, nav, less) -> list:
+        """The choice of names, where one is given."""
+        support = self.setup.support
+        if support is None:
+            return []
+        rows = []
+        out = np.flatnonzero(~(support.long | support.short) & self.setup.risky)
+        idle = np.flatnonzero(~support.traded & self.setup.risky)
+        long, short = np.flatnonzero(support.long), np.flatnonzero(support.short)
+        floor = support.floor + less("minimum position")
+        if out.size:
+            rows.append(w[out] == 0.0)
+        if idle.size:
+            rows.append(b[idle] + s[idle] == 0.0)
+        if long.size:
+            rows.append(w[long] >= floor * nav)
+        if short.size:
+            rows.append(w[short] <= -floor * nav)
+        return rows
 
     def _band(self, row: Row, nav, extra, less) -> list:
         """Both sides of a linear limit, as shares of what is left."""
@@ -390,7 +487,7 @@ class _Program:
         for m, planes in zip(self.measures, self.planes, strict=True):
             for plane, cut in zip(planes, m.cuts, strict=True):
                 plane.value = cut
-        solved = solve(self.problem, linear=self.linear)
+        solved = solve(self.problem, linear=self.linear, deadline=setup.deadline)
         if not solved.feasible:
             return Solution(solved, setup.current, setup.current, {}, {}, 0)
         duals = {
@@ -423,4 +520,8 @@ def _clean(w: Vector, setup: Setup) -> Vector:
     """Snap weights to the current weight and to zero within solver tolerance."""
     w = np.where(np.abs(w - setup.current) < 1e-8, setup.current, w)
     short = (w < 0.0) & (w > -1e-7) & (setup.lower >= 0.0)
+    if setup.support is not None:
+        held = setup.support.long | setup.support.short | ~setup.risky
+        w = np.where(held, w, 0.0)
+        w = np.where(setup.support.traded | ~setup.risky, w, setup.current)
     return np.where(short | (np.abs(w) < 1e-9), 0.0, w)

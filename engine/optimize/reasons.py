@@ -27,10 +27,10 @@ def trade_reasons(
         for m in setup.measures
         if solution.duals.get(m.name, 0.0) > _IDLE
     }
-    deviation = setup.risk_root @ (setup.risk_root.T @ (target - setup.benchmark))
+    deviation = setup.marginal(target - setup.benchmark)
     pressure = -2.0 * setup.aversion * deviation
     if setup.objective == "minimum_variance":
-        risk = setup.risk_root @ (setup.risk_root.T @ target)
+        risk = setup.marginal(target)
         pressure = -2.0 * setup.aversion * risk
     # What the purchases contribute to each limit, per unit of value: a sale is worth
     # the difference.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
+import time
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -34,7 +36,7 @@ class Solved:
 
 
 @cache
-def _silence_highs() -> None:
+def silence_highs() -> None:
     """Make the first HiGHS object where its notice cannot reach the standard output.
 
     HiGHS 1.16 writes two lines there on first use, whatever its options say; the
@@ -53,7 +55,22 @@ def _silence_highs() -> None:
         highspy.Highs()
 
 
-def solve(problem: Any, *, linear: bool) -> Solved:
+_CLOCK = {"CLARABEL": "time_limit", "SCS": "time_limit_secs", "HIGHS": "time_limit"}
+"""What each solver calls its time limit, in seconds."""
+
+
+def seconds_left(deadline: float) -> float:
+    """Seconds to a deadline; a `SolverError` once it has passed."""
+    left = deadline - time.perf_counter()
+    if left <= 0.0:
+        raise SolverError(
+            "the time limit has passed before a solution was found",
+            fix="Raise time_limit, or use fewer scenarios or limits.",
+        )
+    return left
+
+
+def solve(problem: Any, *, linear: bool, deadline: float = math.inf) -> Solved:
     """Solve a cvxpy problem by the declared order of solvers.
 
     Parameters
@@ -62,23 +79,29 @@ def solve(problem: Any, *, linear: bool) -> Solved:
         Minimisation.
     linear : bool
         Whether HiGHS may try first.
+    deadline : float, optional
+        `time.perf_counter` at which the solvers stop.
 
     Raises
     ------
     SolverError
-        Every solver failed or left a constraint violated by more than 1e-6.
+        Every solver failed or left a constraint violated by more than 1e-6, or the
+        deadline passed.
     """
     import cvxpy as cp
 
     if linear:
-        _silence_highs()
+        silence_highs()
     path = []
     for solver in LINEAR_ORDER if linear else CONIC_ORDER:
+        options: dict[str, Any] = {}
+        if deadline < math.inf:
+            options[_CLOCK[solver]] = seconds_left(deadline)
         try:
             with warnings.catch_warnings(), thread_limits(1):
                 # cvxpy warns of inaccurate solutions; the status is checked below.
                 warnings.simplefilter("ignore")
-                problem.solve(solver=solver)
+                problem.solve(solver=solver, **options)
         except (cp.SolverError, ValueError, ArithmeticError) as error:
             path.append(f"{solver}: failed ({str(error).splitlines()[0][:80]})")
             continue
@@ -93,6 +116,8 @@ def solve(problem: Any, *, linear: bool) -> Solved:
         path.append(f"{solver}: {status}, largest violation {residual:.1e}")
         if residual <= _RESIDUAL:
             return Solved(True, float(problem.value), tuple(path))
+    if deadline < math.inf:
+        seconds_left(deadline)
     raise SolverError(
         "no solver found an acceptable solution",
         received="; ".join(path),

@@ -1,0 +1,277 @@
+"""Limits that need whole numbers: a search over names, then weights for the best.
+
+The master (`engine.optimize.master`) chooses names by a linear problem with binaries;
+the weights of each choice come from the full conic problem of `optimise` with that
+support fixed, which also gives the tangents that make the next master closer. The
+search stops when the best weights are within the gap of the master's bound.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from engine._typing import Vector
+from engine.errors import SolverError
+from engine.optimize.master import Master, MasterPoint
+from engine.optimize.problem import (
+    NO_INTEGERS,
+    Setup,
+    Solution,
+    Support,
+    held_floor,
+    optimise,
+)
+from engine.optimize.solve import Solved
+
+GAP = 0.01
+"""Share of the objective: far below what the estimates behind it are worth."""
+SEARCH_SECONDS = 30.0
+"""Of a search without a time limit of its own."""
+_HELD = 1e-7
+_ROOT_ROUNDS = 25
+_MOST_CHOICES = 40
+
+
+def optimise_limits(
+    setup: Setup,
+    *,
+    only: set[str] | None = None,
+    tighten: dict[str, float] | None = None,
+    gap: float = GAP,
+) -> Solution:
+    """`optimise`, with the integer limits where there are any.
+
+    Parameters
+    ----------
+    setup, only, tighten
+        As for `optimise`.
+    gap : float
+        Stop within this share of the objective.
+
+    Returns
+    -------
+    Solution
+        With ``gap`` and ``support``: the duals are of the continuous problem with the
+        names fixed.
+    """
+    smooth = replace(setup, integer=NO_INTEGERS)
+    kept = [k for k in setup.integer.names() if only is None or k in only]
+    relaxed = optimise(smooth, only=only, tighten=tighten)
+    if not kept or not relaxed.solved.feasible or setup.support is not None:
+        return relaxed
+    search = _Search(setup, smooth, only, tighten, gap)
+    return search.run(relaxed)
+
+
+class _Search:
+    def __init__(self, setup, smooth, only, tighten, gap) -> None:
+        self.setup, self.smooth = setup, smooth
+        self.only, self.tighten, self.gap = only, tighten, gap
+        # Asked for some limits only, any choice will do.
+        self.any = only is not None
+        self.deadline = min(setup.deadline, time.perf_counter() + SEARCH_SECONDS)
+        self.best: Solution | None = None
+        self.value = np.inf
+        self.bound = -np.inf
+        self.tried: set[bytes] = set()
+        self.path: list[str] = []
+
+    def run(self, relaxed: Solution) -> Solution:
+        self.master = Master(self.setup, only=self.only)
+        floor = self._objective(relaxed)
+        self._learn(relaxed.holdings, np.ones(self.master.n))
+        natural = self._support_of(relaxed.holdings)
+        if self._allowed(natural):
+            self._try(natural)
+        if self._done(floor):
+            return self._result()
+        point = self._root(floor)
+        if not point.feasible:
+            return self._none(relaxed, "HIGHS: infeasible with whole numbers")
+        if self.best is None or not self.any:
+            for support in self._guesses(point, relaxed):
+                self._try(support)
+        while not self._done(point.bound):
+            if time.perf_counter() >= self.deadline or len(self.tried) > _MOST_CHOICES:
+                break
+            try:
+                point = self.master.solve(
+                    whole=True,
+                    gap=1.0 if self.any else 0.5 * self.gap,
+                    deadline=self.deadline,
+                )
+            except SolverError as error:
+                self.path.append(f"HIGHS: {error.received}")
+                break
+            if not point.feasible:
+                if self.best is None:
+                    return self._none(relaxed, "HIGHS: infeasible with whole numbers")
+                self.bound = self.value  # every other choice has been ruled out
+                break
+            self.bound = max(self.bound, point.bound)
+            w, v, held = self.master.parts(point.x)
+            support = self._support_at(point)
+            fresh = self._key(support) not in self.tried
+            self._learn(w, held, v)
+            if not self._try(support) and not fresh:
+                self.master.forbid(point.held, point.traded)
+        if self.best is None:
+            raise SolverError(
+                "no choice of names was found in time",
+                received="; ".join(self.path),
+                fix="Raise time_limit, or relax an integer limit.",
+            )
+        return self._result()
+
+    def _root(self, floor: float) -> MasterPoint:
+        """Relaxation of the master, bent until its bound no longer rises."""
+        last = -np.inf
+        for _ in range(_ROOT_ROUNDS):
+            point = self.master.solve(whole=False, gap=0.0, deadline=self.deadline)
+            if not point.feasible:
+                return point
+            self.bound = max(self.bound, point.bound)
+            close = point.bound - last <= 1e-3 * max(abs(floor), 1e-12)
+            if close or not self.master.curved:
+                break
+            last = point.bound
+            w, v, held = self.master.parts(point.x)
+            self._learn(w, held, v)
+        return point
+
+    def _learn(self, w: Vector, held: Vector, v: float | None = None) -> None:
+        self.master.bend(w, float(w.sum()) if v is None else v, held)
+        nav = float(w.sum()) if v is None else v
+        weights = w / nav
+        s = self.setup
+        for m in s.measures:
+            if self.master.keep(m.name) and m.is_es and m.value(weights) > m.bound:
+                self.master.plane(m.cut(weights), m.bound)
+        if s.tracking_error is not None and self.master.keep("tracking error"):
+            active = weights - s.benchmark
+            size = s.volatility(active)
+            if size > s.tracking_error * (1.0 + 1e-9):
+                g = s.marginal(active) / size
+                # |.| >= g'(w - v w_b), with equality here.
+                shift = float(g @ s.benchmark)
+                self.master.plane(g, s.tracking_error + shift)
+
+    # Choices ------------------------------------------------------------------
+
+    def _support_of(self, w: Vector) -> Support:
+        risky = self.setup.risky
+        moved = np.abs(w - self.setup.current) > _HELD
+        return Support(
+            (w > _HELD) & risky, (w < -_HELD) & risky, moved & risky, self._floor()
+        )
+
+    def _support_at(self, point: MasterPoint) -> Support:
+        w, _, _ = self.master.parts(point.x)
+        risky = self.setup.risky
+        held = point.held & risky
+        # What is held at zero may end on either side; long, where nothing says short.
+        return Support(held & (w >= 0.0), held & (w < 0.0), point.traded & risky,
+                       self._floor())  # fmt: skip
+
+    def _floor(self) -> float:
+        return held_floor(self.setup) if self.master.keep_floor() else 0.0
+
+    def _allowed(self, support: Support) -> bool:
+        ints, keep = self.setup.integer, self.master.keep
+        count = int((support.long | support.short).sum())
+        if keep("names"):
+            if ints.max_names is not None and count > ints.max_names:
+                return False
+            if ints.min_names is not None and count < ints.min_names:
+                return False
+        most = ints.max_trades
+        if keep("trades") and most is not None and support.traded.sum() > most:
+            return False
+        return True
+
+    def _guesses(self, point: MasterPoint, relaxed: Solution) -> list[Support]:
+        """The largest weights of two relaxations, as many as may be held."""
+        ints, setup, n = self.setup.integer, self.setup, self.master.n
+        if ints.max_trades is not None and self.master.keep("trades"):
+            return []
+        most = ints.max_names if self.master.keep("names") else None
+        w, _, held = self.master.parts(point.x)
+        must = ((self.master.least > 0) | (self.master.most < 0)) & setup.risky
+        out = []
+        for rank, v in ((held, w), (np.abs(relaxed.holdings), relaxed.holdings)):
+            order = np.lexsort((-np.abs(v), -rank, ~must))
+            order = order[setup.risky[order] & ((np.abs(v) > _HELD) | must)[order]]
+            chosen = np.zeros(n, dtype=bool)
+            chosen[order[: n if most is None else most]] = True
+            everything = setup.risky.copy()
+            out.append(
+                Support(chosen & (v >= 0), chosen & (v < 0), everything, self._floor())
+            )
+        return [s for s in out if self._allowed(s)]
+
+    def _key(self, support: Support) -> bytes:
+        return b"".join(x.tobytes() for x in support[:3])
+
+    def _try(self, support: Support) -> bool:
+        """Solve for the weights of a choice; whether there are any, newly found."""
+        key = self._key(support)
+        if key in self.tried:
+            return False
+        self.tried.add(key)
+        fixed = replace(self.smooth, support=support)
+        try:
+            solution = optimise(fixed, only=self.only, tighten=self.tighten)
+        except SolverError as error:
+            if time.perf_counter() >= self.setup.deadline and self.best is None:
+                raise
+            self.path.append(f"choice {len(self.tried)}: {error.problem}")
+            return False
+        if not solution.solved.feasible:
+            return False
+        held = (support.long | support.short).astype(float)
+        self._learn(solution.holdings, np.where(self.setup.risky, held, 1.0))
+        value = self._objective(solution)
+        if value < self.value:
+            self.best, self.value = solution, value
+            solution.support = support
+        return True
+
+    def _objective(self, solution: Solution) -> float:
+        w = solution.holdings
+        return self.setup.objective_at(w, float(w.sum()), w - self.setup.current)
+
+    # Results ------------------------------------------------------------------
+
+    def _done(self, bound: float) -> bool:
+        self.bound = max(self.bound, bound)
+        if self.best is None:
+            return False
+        return self.any or self._gap() <= self.gap
+
+    def _gap(self) -> float:
+        return max(0.0, self.value - self.bound) / max(abs(self.value), 1e-9)
+
+    def _result(self) -> Solution:
+        best = self.best
+        assert best is not None
+        gap = self._gap()
+        count = int((best.support.long | best.support.short).sum())  # type: ignore[union-attr]
+        lines = (
+            f"HIGHS: {len(self.tried)} choices of names, {count} held, gap {gap:.2%}",
+            *self.path,
+        )
+        best.gap = gap
+        best.note = (
+            f"names chosen by outer cuts, gap {gap:.2%} of the objective; prices of "
+            "limits are of the continuous problem, fixed support"
+        )
+        best.solved = Solved(True, best.solved.value, (*lines, *best.solved.path))
+        return best
+
+    def _none(self, relaxed: Solution, why: str) -> Solution:
+        path = (*relaxed.solved.path, why)
+        w0 = self.setup.current
+        return Solution(Solved(False, np.inf, path), w0, w0, {}, {}, relaxed.rounds)

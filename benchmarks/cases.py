@@ -20,6 +20,7 @@ from benchmarks import (
 )
 from benchmarks.montecarlo_cases import CASES as MONTE_CARLO
 from benchmarks.portfolio_cases import CASES as PORTFOLIO
+from benchmarks.proposal_cases import CASES as PROPOSALS
 
 CASES = (
     *covariance_cases.CASES,
@@ -33,4 +34,5 @@ CASES = (
     *stress_cases.CASES,
     *MONTE_CARLO,
     *PORTFOLIO,
+    *PROPOSALS,
 )

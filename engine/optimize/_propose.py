@@ -211,6 +211,8 @@ def propose(
     else:
         found = None, ""
     kept = solution, orders_for(solution.holdings)
+    # What stands above its bound unrounded (locked, say) cannot be repaired here.
+    kept_above = (solution.weights - setup.upper)[setup.risky].max(initial=0.0) > 1e-5
     for _ in range(_REPAIRS):
         orders = kept[1]
         broken = {
@@ -218,6 +220,9 @@ def propose(
             for c in _checks(setup, orders.weights, {}, traded_by(orders))
             if not c.satisfied and "tightest" not in c.name
         }
+        above = (orders.weights - setup.upper)[setup.risky]
+        if above.size and above.max() > _SATISFIED and not kept_above:
+            broken["upper bounds"] = float(above.max())
         cash = float(orders.weights[cash_row])
         over, under = cash - setup.upper[cash_row], setup.lower[cash_row] - cash
         if max(over, under) > _SATISFIED:

@@ -18,6 +18,7 @@ from engine.errors import SolverError
 from engine.optimize.master import Master, MasterPoint
 from engine.optimize.problem import (
     NO_INTEGERS,
+    IntegerLimits,
     Setup,
     Solution,
     Support,
@@ -28,8 +29,10 @@ from engine.optimize.solve import Solved
 
 GAP = 0.01
 """Share of the objective: far below what the estimates behind it are worth."""
-SEARCH_SECONDS = 30.0
+SEARCH_SECONDS = 25.0
 """Of a search without a time limit of its own."""
+_PROOF_SECONDS = 5.0
+"""Of one question whether some limits can hold together."""
 _HELD = 1e-7
 _ROOT_ROUNDS = 25
 _MOST_CHOICES = 40
@@ -72,7 +75,11 @@ class _Search:
         self.only, self.tighten, self.gap = only, tighten, gap
         # Asked for some limits only, any choice will do.
         self.any = only is not None
-        self.deadline = min(setup.deadline, time.perf_counter() + SEARCH_SECONDS)
+        if self.any:
+            self.setup = replace(setup, objective="minimum_cost")
+            self.smooth = replace(smooth, objective="minimum_cost")
+        seconds = _PROOF_SECONDS if self.any else SEARCH_SECONDS
+        self.deadline = min(setup.deadline, time.perf_counter() + seconds)
         self.best: Solution | None = None
         self.value = np.inf
         self.bound = -np.inf
@@ -81,6 +88,8 @@ class _Search:
 
     def run(self, relaxed: Solution) -> Solution:
         self.master = Master(self.setup, only=self.only)
+        self.first = {m.name: len(m.cuts) for m in self.setup.measures}
+        self.shared: dict[str, int] = {}
         floor = self._objective(relaxed)
         self._learn(relaxed.holdings, np.ones(self.master.n))
         natural = self._support_of(relaxed.holdings)
@@ -92,15 +101,15 @@ class _Search:
         if not point.feasible:
             return self._none(relaxed, "HIGHS: infeasible with whole numbers")
         if self.best is None or not self.any:
-            for support in self._guesses(point, relaxed):
-                self._try(support)
+            self._guess(point)
         while not self._done(point.bound):
             if time.perf_counter() >= self.deadline or len(self.tried) > _MOST_CHOICES:
                 break
             try:
                 point = self.master.solve(
                     whole=True,
-                    gap=1.0 if self.any else 0.5 * self.gap,
+                    # Early masters lack cuts: no need to solve them to the end.
+                    gap=1.0 if self.any else max(0.5 * self.gap, 0.25 * self._gap()),
                     deadline=self.deadline,
                 )
             except SolverError as error:
@@ -129,8 +138,8 @@ class _Search:
     def _root(self, floor: float) -> MasterPoint:
         """Relaxation of the master, bent until its bound no longer rises."""
         last = -np.inf
+        point = self.master.solve(whole=False, gap=0.0, deadline=self.deadline)
         for _ in range(_ROOT_ROUNDS):
-            point = self.master.solve(whole=False, gap=0.0, deadline=self.deadline)
             if not point.feasible:
                 return point
             self.bound = max(self.bound, point.bound)
@@ -140,6 +149,10 @@ class _Search:
             last = point.bound
             w, v, held = self.master.parts(point.x)
             self._learn(w, held, v)
+            point = self.master.solve(whole=False, gap=0.0, deadline=self.deadline)
+        self.master.straighten()
+        w, v, held = self.master.parts(point.x)
+        self.master.bend(w, v, held, spread=True)
         return point
 
     def _learn(self, w: Vector, held: Vector, v: float | None = None) -> None:
@@ -158,6 +171,16 @@ class _Search:
                 # |.| >= g'(w - v w_b), with equality here.
                 shift = float(g @ s.benchmark)
                 self.master.plane(g, s.tracking_error + shift)
+
+    def _share_cuts(self) -> None:
+        """Hand the hyperplanes that a choice needed to the master."""
+        for m in self.setup.measures:
+            if not (m.is_es and self.master.keep(m.name)):
+                continue
+            known = self.shared.get(m.name, self.first[m.name])
+            for cut in m.cuts[known:]:
+                self.master.plane(cut, m.bound)
+            self.shared[m.name] = len(m.cuts)
 
     # Choices ------------------------------------------------------------------
 
@@ -192,25 +215,41 @@ class _Search:
             return False
         return True
 
-    def _guesses(self, point: MasterPoint, relaxed: Solution) -> list[Support]:
-        """The largest weights of two relaxations, as many as may be held."""
-        ints, setup, n = self.setup.integer, self.setup, self.master.n
+    def _guess(self, point: MasterPoint) -> None:
+        """Hold fewer and fewer names, leaving out the least each time."""
+        ints, setup = self.setup.integer, self.setup
         if ints.max_trades is not None and self.master.keep("trades"):
-            return []
+            return
         most = ints.max_names if self.master.keep("names") else None
         w, _, held = self.master.parts(point.x)
         must = ((self.master.least > 0) | (self.master.most < 0)) & setup.risky
-        out = []
-        for rank, v in ((held, w), (np.abs(relaxed.holdings), relaxed.holdings)):
-            order = np.lexsort((-np.abs(v), -rank, ~must))
-            order = order[setup.risky[order] & ((np.abs(v) > _HELD) | must)[order]]
-            chosen = np.zeros(n, dtype=bool)
-            chosen[order[: n if most is None else most]] = True
-            everything = setup.risky.copy()
-            out.append(
-                Support(chosen & (v >= 0), chosen & (v < 0), everything, self._floor())
-            )
-        return [s for s in out if self._allowed(s)]
+        floor, everything = self._floor(), setup.risky.copy()
+        rank = np.where(setup.risky, held, 0.0)
+        count = int((rank > 1e-6).sum())
+        goal = count if most is None else min(most, count)
+        sizes = [goal]
+        while sizes[-1] < 0.75 * count:
+            sizes.append(min(count, max(sizes[-1] + 1, int(1.4 * sizes[-1]))))
+        for size in reversed(sizes):
+            order = np.lexsort((-rank, ~must))
+            chosen = np.zeros(w.size, dtype=bool)
+            chosen[order[:size]] = True
+            chosen &= setup.risky & ((rank > 0.0) | must)
+            least = floor if size == goal else 0.0
+            support = Support(chosen & (w >= 0), chosen & (w < 0), everything, least)
+            if size == goal:
+                if self._allowed(support):
+                    self._try(support)
+                return
+            trial = replace(self.smooth, support=support)
+            try:
+                smaller = optimise(trial, only=self.only, tighten=self.tighten)
+            except SolverError:
+                return
+            if not smaller.solved.feasible:
+                continue
+            w = smaller.holdings
+            rank = np.where(chosen, np.abs(w), 0.0)
 
     def _key(self, support: Support) -> bytes:
         return b"".join(x.tobytes() for x in support[:3])
@@ -231,6 +270,7 @@ class _Search:
             return False
         if not solution.solved.feasible:
             return False
+        self._share_cuts()
         held = (support.long | support.short).astype(float)
         self._learn(solution.holdings, np.where(self.setup.risky, held, 1.0))
         value = self._objective(solution)
@@ -252,6 +292,8 @@ class _Search:
         return self.any or self._gap() <= self.gap
 
     def _gap(self) -> float:
+        if not np.isfinite(self.value):
+            return 0.0
         return max(0.0, self.value - self.bound) / max(abs(self.value), 1e-9)
 
     def _result(self) -> Solution:
@@ -275,3 +317,35 @@ class _Search:
         path = (*relaxed.solved.path, why)
         w0 = self.setup.current
         return Solution(Solved(False, np.inf, path), w0, w0, {}, {}, relaxed.rounds)
+
+
+def least_relief(setup: Setup) -> IntegerLimits:
+    """Integer limits that give way just enough, all other limits kept.
+
+    One name or trade weighs as much as a hundredth of net asset value in the smallest
+    position. Convex limits enter by the hyperplanes known so far, so the answer can be
+    too hopeful where they bind.
+
+    Raises
+    ------
+    SolverError
+        The other limits alone have no solution, or HiGHS stopped early.
+    """
+    deadline = min(setup.deadline, time.perf_counter() + SEARCH_SECONDS)
+    point = Master(setup, soft=True).solve(whole=True, gap=0.0, deadline=deadline)
+    if not point.feasible:
+        raise SolverError("the other limits alone have no solution")
+    ints, slack = setup.integer, point.slacks
+
+    def more(limit: int | None, name: str, sign: int) -> int | None:
+        return None if limit is None else limit + sign * round(slack[name])
+
+    smallest = ints.minimum_position
+    if smallest is not None:
+        smallest = max(0.0, np.floor((smallest - slack["smaller"]) * 1e4 + 1e-6) * 1e-4)
+    return IntegerLimits(
+        more(ints.max_names, "more names", 1),
+        more(ints.min_names, "fewer names", -1),
+        smallest,
+        more(ints.max_trades, "more trades", 1),
+    )

@@ -30,6 +30,11 @@ from engine.optimize.solve import silence_highs
 _SCALE = 100.0
 """Active returns in per cent: squares of the size that solver tolerances suit."""
 _SQUARE = _SCALE**2
+_LEADING = 0.003
+_GROUPS = 6
+_BARRIER = 1e-4
+_NEWTON = 8
+_GRID = (0.6, 0.72, 0.86, 1.0, 1.15, 1.32, 1.55)
 
 
 @dataclass
@@ -51,8 +56,8 @@ class MasterPoint:
 def split_diagonal(setup: Setup) -> tuple[Matrix, Vector]:
     """``L (N, K), d (N,)`` with covariance ``L L' + diag(d)`` and d large.
 
-    In factor form both are given. For a dense matrix d is what is left of each asset
-    after regressing it on all others, shrunk until the rest is positive semi-definite.
+    In factor form both are given; a dense matrix gives up the largest diagonal that
+    leaves it positive semi-definite.
     """
     root, specific = setup.risk_root, setup.specific
     if specific is not None:
@@ -62,19 +67,53 @@ def split_diagonal(setup: Setup) -> tuple[Matrix, Vector]:
     live = np.flatnonzero(np.diagonal(C) > 0)
     d = np.zeros(n)
     if live.size and root.shape[1] >= live.size:
-        A = C[np.ix_(live, live)]
-        best = np.zeros(live.size)
-        for candidate in (1.0 / np.diagonal(np.linalg.inv(A)), np.diagonal(A)):
-            if not (candidate > 0).all():
-                continue
-            scale = np.sqrt(candidate)
-            least = float(np.linalg.eigvalsh(A / np.outer(scale, scale))[0])
-            trial = max(0.0, 0.999 * least) * candidate
-            best = trial if trial.sum() > best.sum() else best
-        d[live] = best
+        size = np.sqrt(np.diagonal(C)[live])
+        d[live] = size**2 * _largest_diagonal(
+            C[np.ix_(live, live)] / np.outer(size, size)
+        )
     values, vectors = np.linalg.eigh(C - np.diag(d))
     keep = values > 1e-12 * max(float(values[-1]), 1e-300)
     return vectors[:, keep] * np.sqrt(values[keep]), d
+
+
+def _largest_diagonal(R: Matrix) -> np.ndarray:
+    """(N,) diagonal of greatest sum that leaves a correlation matrix semi-definite.
+
+    Maximises ``sum d + mu (log det(R - D) + sum log d)`` by Newton's method for a
+    falling mu (minimum trace factor analysis, Bentler and Woodward 1980). Any d with
+    ``R - D`` semi-definite is valid; a larger one only makes bounds closer.
+    """
+    n = R.shape[0]
+    least = float(np.linalg.eigvalsh(R)[0])
+    if least <= 1e-9:
+        return np.zeros(n)
+    d, mu = np.full(n, 0.5 * least), 1.0
+    while mu > _BARRIER:
+        for _ in range(_NEWTON):
+            inverse = np.linalg.inv(R - np.diag(d))
+            slope = 1.0 - mu * np.diagonal(inverse) + mu / d
+            curve = mu * (inverse * inverse.T + np.diag(1.0 / d**2))
+            step = np.linalg.solve(curve, slope)
+            size = 1.0
+            while size > 1e-6 and not _inside(R, d + size * step):
+                size *= 0.5
+            if size <= 1e-6:
+                break
+            d = d + 0.9 * size * step
+            if float(slope @ step) < 0.1 * mu * n:
+                break
+        mu *= 0.2
+    return d
+
+
+def _inside(R: Matrix, d: np.ndarray) -> bool:
+    if d.min() <= 0.0:
+        return False
+    try:
+        np.linalg.cholesky(R - np.diag(d))
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 class Master:
@@ -97,9 +136,11 @@ class Master:
         silence_highs()
         self.setup, self.only, self.soft = setup, only, soft
         n = self.n = len(setup.assets)
-        self.h = highspy.Highs()
+        self.h: Any = highspy.Highs()
         self.h.setOptionValue("output_flag", False)
         self.h.setOptionValue("threads", 1)
+        # The search has its own first guesses; HiGHS spends its time on the bound.
+        self.h.setOptionValue("mip_heuristic_effort", 0.0)
         self.free = highspy.kHighsInf
         whole = setup.objective == "minimum_variance"
         self.target = np.zeros(n) if whole else setup.benchmark
@@ -108,13 +149,20 @@ class Master:
         self.tracked = tracked and not soft
         self.curved = not soft and (self.priced > 0.0 or self.tracked)
         L, d = split_diagonal(setup) if self.curved else (np.zeros((n, 0)), None)
-        self.L = L * _SCALE
+        energy = (L**2).sum(axis=0)
+        order = np.argsort(-energy, kind="stable")
+        self.L = np.ascontiguousarray(L[:, order]) * _SCALE
+        # Directions that matter get a tangent each; the many small ones share one.
+        self.leading = int((energy > _LEADING * energy.sum()).sum())
         self.d = np.zeros(n) if d is None else d * _SQUARE
+        small = np.arange(self.leading, self.L.shape[1])
+        self.groups = [g for g in np.array_split(small, _GROUPS) if g.size]
         self._columns()
         self._rows()
-        self.tangents = 0
+        self.fixed = self.h.getNumRow()
 
     def keep(self, name: str) -> bool:
+        """Whether a limit is among those asked for."""
         return self.only is None or name in self.only
 
     # Columns ------------------------------------------------------------------
@@ -153,9 +201,10 @@ class Master:
         if setup.gross is not None and self.keep("gross"):
             self._add("a", n, 0.0, free)
         if self.curved:
-            k = self.L.shape[1]
+            k = self.leading
+            more = k + len(self.groups)
             self._add("y", k, -free, free)
-            self._add("t", k, 0.0, free, np.full(k, self.priced))
+            self._add("t", more, 0.0, free, np.full(more, self.priced))
             self._add("e", n, 0.0, free, np.full(n, self.priced))
         if self.soft:
             for name in ("more names", "fewer names", "more trades"):
@@ -286,19 +335,19 @@ class Master:
             for side in ("b", "s"):
                 parts = self._each((side, 1.0), ("q", -size), rows=risky)
                 self.rows(parts, -free, 0.0)
-            count = [("q", setup.risky * 1.0)]
+            count: list[tuple[str, Any]] = [("q", setup.risky * 1.0)]
             if self.soft:
                 count.append(("more trades", -1.0))
             self.rows(self._sum(*count), -free, float(ints.max_trades or 0))
         if self.curved:
-            # y = L'(w - v w_b)
-            k = self.L.shape[1]
+            # y = L'(w - v w_b) for the leading directions
+            k, L = self.leading, self.L[:, : self.leading]
             if k:
                 index = np.broadcast_to(self.cols["w"], (k, n))
                 v = np.full((k, 1), self.cols["v"][0])
                 y = self.cols["y"][:, None]
                 self.rows(
-                    [(index, -self.L.T), (v, (self.L.T @ self.target)[:, None]),
+                    [(index, -L.T), (v, (L.T @ self.target)[:, None]),
                      (y, np.ones((k, 1)))], 0.0, 0.0,
                 )  # fmt: skip
             if self.tracked and not np.array_equal(self.target, setup.benchmark):
@@ -313,7 +362,8 @@ class Master:
         risky = np.flatnonzero(setup.risky)
         floor = held_floor(setup) if self.keep_floor() else 0.0
         most, least = np.maximum(self.most, 0.0), np.minimum(self.least, 0.0)
-        up, down = [("w", 1.0), ("z", -most)], [("w", 1.0), ("z", -least)]
+        up: list[tuple[str, Any]] = [("w", 1.0), ("z", -most)]
+        down: list[tuple[str, Any]] = [("w", 1.0), ("z", -least)]
         if floor > 0.0:
             # v z >= v + z - 1, so v may stand alone.
             down = [("w", 1.0), ("z", -floor), ("v", -floor)]
@@ -361,24 +411,41 @@ class Master:
 
     # Tangents -----------------------------------------------------------------
 
-    def bend(self, w: Vector, v: float, held: Vector) -> float:
-        """Add tangents of the variance at a point; the largest gap they close."""
+    def bend(self, w: Vector, v: float, held: Vector, *, spread: bool = False) -> None:
+        """Add tangents of the variance at holdings w (N,), of which v is left.
+
+        ``spread`` adds those of the diagonal part around the point too: the weight of
+        a name moves with the choice of the others.
+        """
         if not self.curved:
-            return 0.0
-        free, gap = self.free, 0.0
+            return
         a = self.L.T @ (w - v * self.target)
-        k = np.arange(a.size)
-        if k.size:
-            parts = [
-                (self.cols["t"][:, None], np.ones((k.size, 1))),
-                (self.cols["y"][:, None], -2.0 * a[:, None]),
-            ]
-            self.rows(parts, -(a**2), free)
+        free, k = self.free, self.leading
+        if k:
+            ones = np.ones((k, 1))
+            t, y = self.cols["t"][:k, None], self.cols["y"][:, None]
+            self.rows([(t, ones), (y, -2.0 * a[:k, None])], -(a[:k] ** 2), free)
+        for j, group in enumerate(self.groups):
+            rest = a[group]
+            g = 2.0 * self.L[:, group] @ rest
+            tail = (self.cols["t"][k + j : k + j + 1][None, :], np.ones((1, 1)))
+            turned = self._sum(("w", -g), ("v", float(g @ self.target)))
+            self.rows([tail, *turned], -float(rest @ rest), free)
         live = np.flatnonzero(self.d > 0)
         if live.size:
-            self._bend_diagonal(w, v, held, live)
-        self.tangents += a.size + live.size
-        return gap
+            for factor in _GRID if spread else (1.0,):
+                self._bend_diagonal(w * factor, v, held, live)
+
+    def straighten(self) -> None:
+        """Drop the tangents and hyperplanes that the last solution does not touch."""
+        value = np.asarray(self.h.getSolution().row_value)
+        lp = self.h.getLp()
+        low, high = np.asarray(lp.row_lower_), np.asarray(lp.row_upper_)
+        slack = np.minimum(value - low, high - value)
+        idle = np.flatnonzero(slack > 1e-5)
+        idle = idle[idle >= self.fixed].astype(np.int32)
+        if idle.size:
+            self.h.deleteRows(idle.size, idle)
 
     def _bend_diagonal(self, w, v, held, live) -> None:
         d, target, free = self.d, self.target, self.free
@@ -425,7 +492,7 @@ class Master:
         ).astype(np.uint8)
         h.changeColsIntegrality(self.integers.size, self.integers, types)
         h.setOptionValue("mip_rel_gap", gap)
-        h.setOptionValue("time_limit", h.getRunTime() + _left(deadline))
+        h.setOptionValue("time_limit", _left(deadline))
         if whole and start is not None:
             solution = highspy.HighsSolution()
             solution.col_value = start.tolist()

@@ -36,6 +36,7 @@ _QUANTILE_TOLERANCE = 1e-5
 _IDLE = 1e-7
 _FOLLOWING = 8
 _MOST_CUTS = 100
+_PLACES = 16
 _WINDOW = 0.025
 
 
@@ -331,6 +332,16 @@ def _refine(measures, solution, tighten, rounds: int) -> bool:
     return again
 
 
+def _slots(m: Measure) -> int:
+    """Places for hyperplanes: doubled when full, so that few rounds need a rebuild."""
+    if m.level is None:
+        return 1
+    places = _PLACES if m.is_es else 1
+    while places < len(m.cuts):
+        places *= 2
+    return places
+
+
 def _bound(m: Measure, tighten: dict[str, float] | None) -> float:
     return m.bound - (tighten or {}).get(m.name, 0.0)
 
@@ -343,7 +354,7 @@ class _Program:
 
         n = len(setup.assets)
         self.setup, self.measures = setup, measures
-        self.counts = [len(m.cuts) for m in measures]
+        self.slots = [_slots(m) for m in measures]
         self.w = w = cp.Variable(n)  # holdings after trading
         b = cp.Variable(n, nonneg=True)  # bought
         s = cp.Variable(n, nonneg=True)  # sold
@@ -374,7 +385,7 @@ class _Program:
         ]
         for m in measures:
             extra = room(m.name)
-            planes = [cp.Parameter(n) for _ in m.cuts]
+            planes = [cp.Parameter(n) for _ in range(_slots(m))]
             self.planes.append(planes)
             self.named[m.name] = [
                 g @ w <= _bound(m, tighten) * nav + extra for g in planes
@@ -407,7 +418,10 @@ class _Program:
         if keep("lower bounds"):
             self.named["lower bounds"] = [setup.lower * nav - w <= room("lower bounds")]
         if keep("upper bounds"):
-            self.named["upper bounds"] = [w <= setup.upper * nav + room("upper bounds")]
+            shrunk = setup.upper - less("upper bounds") * setup.risky
+            least = np.maximum(setup.lower, 0.0)  # no bound is tightened past these
+            upper = np.where(shrunk > least, shrunk, setup.upper)
+            self.named["upper bounds"] = [w <= upper * nav + room("upper bounds")]
         barred_buys = np.flatnonzero(~setup.may_buy)
         barred_sales = np.flatnonzero(~setup.may_sell)
         if keep(PERMISSIONS) and (barred_buys.size or barred_sales.size):
@@ -479,14 +493,17 @@ class _Program:
         return sides
 
     def fits(self) -> bool:
-        """Whether the number of hyperplanes is still the one it was built for."""
-        return self.counts == [len(m.cuts) for m in self.measures]
+        """Whether there is still a place for every hyperplane."""
+        return all(
+            len(m.cuts) <= places
+            for m, places in zip(self.measures, self.slots, strict=True)
+        )
 
     def solve(self) -> Solution:
         setup = self.setup
         for m, planes in zip(self.measures, self.planes, strict=True):
-            for plane, cut in zip(planes, m.cuts, strict=True):
-                plane.value = cut
+            for k, plane in enumerate(planes):  # spare places repeat the last one
+                plane.value = m.cuts[min(k, len(m.cuts) - 1)]
         solved = solve(self.problem, linear=self.linear, deadline=setup.deadline)
         if not solved.feasible:
             return Solution(solved, setup.current, setup.current, {}, {}, 0)

@@ -202,7 +202,7 @@ def _names(S: int, N: int) -> dict[str, Thunk]:
 
     inputs = _inputs(S, N)
     limits = _limits(inputs)._replace(turnover=1.0, tracking_error=0.30, upper=0.4)
-    most = min(30, max(5, N // 3))
+    most = min(30, max(6, N // 3))
     constraints = _constraints(inputs, limits, minimum_trade=0.0, max_names=most)
     costs = Costs(5.0)
 

@@ -22,7 +22,6 @@ from engine.optimize.problem import (
     Setup,
     Solution,
     Support,
-    held_floor,
     optimise,
 )
 from engine.optimize.solve import Solved
@@ -93,9 +92,10 @@ class _Search:
         floor = self._objective(relaxed)
         self._learn(relaxed.holdings, np.ones(self.master.n))
         natural = self._support_of(relaxed.holdings)
-        if self._allowed(natural):
-            self._try(natural)
-        if self._done(floor):
+        if self._allowed(natural) and self._large_enough(relaxed.weights):
+            relaxed.support = natural
+            self.best, self.value = relaxed, floor
+            self.bound = floor
             return self._result()
         point = self._root(floor)
         if not point.feasible:
@@ -187,9 +187,15 @@ class _Search:
     def _support_of(self, w: Vector) -> Support:
         risky = self.setup.risky
         moved = np.abs(w - self.setup.current) > _HELD
+        if "q" not in self.master.cols:
+            moved = risky  # rounding may trade what the solver left alone
         return Support(
             (w > _HELD) & risky, (w < -_HELD) & risky, moved & risky, self._floor()
         )
+
+    def _large_enough(self, weights: Vector) -> bool:
+        size = np.abs(weights[self.setup.risky])
+        return bool((size[size > _HELD] >= self._floor() - _HELD).all())
 
     def _support_at(self, point: MasterPoint) -> Support:
         w, _, _ = self.master.parts(point.x)
@@ -200,7 +206,7 @@ class _Search:
                        self._floor())  # fmt: skip
 
     def _floor(self) -> float:
-        return held_floor(self.setup) if self.master.keep_floor() else 0.0
+        return self.master.floor()
 
     def _allowed(self, support: Support) -> bool:
         ints, keep = self.setup.integer, self.master.keep

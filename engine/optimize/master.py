@@ -24,7 +24,7 @@ import numpy as np
 
 from engine._typing import Matrix, Vector
 from engine.errors import SolverError
-from engine.optimize.problem import PERMISSIONS, Setup, held_floor
+from engine.optimize.problem import PERMISSIONS, TRACE, Setup
 from engine.optimize.solve import silence_highs
 
 _SCALE = 100.0
@@ -193,7 +193,7 @@ class Master:
             "z", n, np.where(risky, fixed_in * 1.0, 1.0),
             np.where(risky, can_hold * 1.0, 1.0),
         )  # fmt: skip
-        self.short = bool((least[risky] < 0).any()) and held_floor(setup) > 0
+        self.short = bool((least[risky] < 0).any()) and self.floor() > 0
         if self.short:
             self._add("z-", n, 0.0, np.where(risky & (least < 0), 1.0, 0.0))
         if ints.max_trades is not None and self.keep("trades"):
@@ -360,7 +360,7 @@ class Master:
         """What is held: ``least z <= w <= most z``, and no less than the smallest."""
         setup, free, ints = self.setup, self.free, self.setup.integer
         risky = np.flatnonzero(setup.risky)
-        floor = held_floor(setup) if self.keep_floor() else 0.0
+        floor = self.floor()
         most, least = np.maximum(self.most, 0.0), np.minimum(self.least, 0.0)
         up: list[tuple[str, Any]] = [("w", 1.0), ("z", -most)]
         down: list[tuple[str, Any]] = [("w", 1.0), ("z", -least)]
@@ -388,12 +388,12 @@ class Master:
             count = [("z", names)] + ([("fewer names", 1.0)] if self.soft else [])
             self.rows(self._sum(*count), float(ints.min_names), free)
 
-    def keep_floor(self) -> bool:
-        """Whether a position must have a smallest size."""
+    def floor(self) -> float:
+        """Smallest size of a position among the limits kept; 0 where there is none."""
         ints = self.setup.integer
-        return (
-            self.keep("minimum position") and ints.minimum_position is not None
-        ) or (self.keep("names") and ints.min_names is not None)
+        if self.keep("minimum position") and ints.minimum_position is not None:
+            return ints.minimum_position
+        return TRACE if self.keep("names") and ints.min_names is not None else 0.0
 
     def plane(self, g: Vector, bound: float) -> None:
         """Add ``g'w <= bound v``."""

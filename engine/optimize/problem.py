@@ -26,7 +26,7 @@ from engine.risk import tail_weights, value_at_risk
 from engine.scenarios import ScenarioSet
 
 PERMISSIONS = "no-buy, no-sell and locked"
-_TRACE = 1e-3
+TRACE = 1e-3
 """A position below a tenth of a per cent does not count as a name that must be held."""
 _LEAST_LEFT = 0.5
 """No real trade costs more of the book than this."""
@@ -230,7 +230,7 @@ def held_floor(setup: Setup) -> float:
     ints = setup.integer
     if ints.minimum_position is not None:
         return ints.minimum_position
-    return _TRACE if ints.min_names is not None else 0.0
+    return TRACE if ints.min_names is not None else 0.0
 
 
 def limits_of(setup: Setup) -> list[str]:

@@ -99,6 +99,9 @@ def sharpe_difference(
     both = np.column_stack([a, b])
     difference = float(_differences(both[None])[0])
     used = 0
+    if np.array_equal(a, b):
+        ratio = float(a.mean() / a.std(ddof=1) * scale)
+        return SharpeDifference(ratio, ratio, 0.0, 0.0, 1.0, 0.0, 0.0, method, 0)
     if method == "bootstrap":
         error = _hac_error(both, prewhiten=True)
         used = _block(both, block)

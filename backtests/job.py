@@ -85,7 +85,7 @@ class Settings:
         the current book's.
     shocks : tuple of Shock
         Goes before preset and severity: each is limited.
-    limits : mapping of shock name to float
+    own_limits : mapping of shock name to float
         In place of ``limit``, for shocks that have one of their own.
     candidates : tuple of str, optional
         Assets that may be bought; all of the panel by default.
@@ -98,6 +98,8 @@ class Settings:
     upper : float
         Bound on one weight; what is held above it may stay. By default a tenth, or
         twice the equal weight where there are fewer than twenty assets.
+    limits : tuple of str
+        More limits, as `engine.Constraints.parse` reads them.
     start, end, schedule
         Of the walk-forward; ``start=None`` leaves it out.
     hindsight_parameters : bool
@@ -110,7 +112,7 @@ class Settings:
     preset: str = "market_view"
     severity: float = 1.0
     shocks: tuple[Any, ...] = ()
-    limits: Mapping[str, float] = field(default_factory=dict)
+    own_limits: Mapping[str, float] = field(default_factory=dict)
     limit: float | None = None
     candidates: tuple[str, ...] | None = None
     window: int = 504
@@ -123,6 +125,7 @@ class Settings:
     es_cap: float | None = None
     turnover: float | None = None
     groups: tuple[GroupLimit, ...] = ()
+    limits: tuple[str, ...] = ()
     costs: Costs = field(default_factory=Costs)
     start: Any = None
     end: Any = None
@@ -350,7 +353,7 @@ def rules(
             window=settings.window,
             covariance=settings.covariance,
             funds=settings.funds,
-            limits=limits,
+            own_limits=limits,
         ),
         ShockAware(
             risky,
@@ -361,9 +364,10 @@ def rules(
             window=settings.window,
             covariance=settings.covariance,
             groups=settings.groups,
+            limits=settings.limits,
             costs=settings.costs,
             funds=settings.funds,
-            limits=limits,
+            own_limits=limits,
         ),
         EqualWeight(tickers),
     )

@@ -78,13 +78,13 @@ def shock_limits(
     """
     out: dict[str, float] = {}
     for shock in found_shocks(book, scenarios, settings):
-        own = settings.limits.get(shock.name, settings.limit)
+        own = settings.own_limits.get(shock.name, settings.limit)
         if own is None:
             cap = StressCap(shock, 1.0)
             measure = stress_measure(cap, scenarios, cap.moves(scenarios))
             own = 0.5 * max(0.0, measure.value(scenarios.align(book)))
         out[shock.name] = own
-    unknown = [name for name in settings.limits if name not in out]
+    unknown = [name for name in settings.own_limits if name not in out]
     if unknown:
         raise UsageError(
             "a limit names no shock", received=unknown[0], expected=", ".join(out)
@@ -125,6 +125,7 @@ def constraints_of(
         es_level=settings.level,
         turnover=settings.turnover,
         groups=settings.groups,
+        limits=settings.limits,
     )
 
 

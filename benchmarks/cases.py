@@ -22,6 +22,7 @@ from benchmarks import (
 )
 from benchmarks.montecarlo_cases import CASES as MONTE_CARLO
 from benchmarks.portfolio_cases import CASES as PORTFOLIO
+from benchmarks.proposal_cases import CASES as PROPOSALS
 
 CASES = (
     *covariance_cases.CASES,
@@ -37,4 +38,5 @@ CASES = (
     *quadratic_cases.CASES,
     *MONTE_CARLO,
     *PORTFOLIO,
+    *PROPOSALS,
 )

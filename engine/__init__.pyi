@@ -38,6 +38,7 @@ from .errors import ModelError as ModelError
 from .errors import SolverError as SolverError
 from .errors import StoreError as StoreError
 from .errors import UsageError as UsageError
+from .linear_limits import LinearLimit as LinearLimit
 from .model import ReturnModel as ReturnModel
 from .model import fit as fit
 from .montecarlo import StreamedRisk as StreamedRisk

@@ -6,6 +6,8 @@ know Ballast still catches the right thing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 def _date_text(date: object) -> str:
     text = str(date)
@@ -106,6 +108,10 @@ class InfeasibleError(BallastError, ValueError):
         An irreducible set of limits: dropping any one of them makes the rest feasible.
     relaxation : tuple of str
         The cheapest relaxation found, one sentence per limit.
+    relaxed : mapping of limit name -> (old, new)
+        The same in numbers, rounded so that taking over ``new`` is enough. A limit
+        with a lower side names it ``... (least)``; bounds by asset state the widening
+        from zero.
     """
 
     def __init__(
@@ -114,8 +120,10 @@ class InfeasibleError(BallastError, ValueError):
         *,
         conflict: tuple[str, ...] = (),
         relaxation: tuple[str, ...] = (),
+        relaxed: Mapping[str, tuple[float, float]] | None = None,
         **details,
     ) -> None:
+        self.relaxed = dict(relaxed or {})
         self.conflict = tuple(conflict)
         self.relaxation = tuple(relaxation)
         super().__init__(message, **details)
@@ -124,6 +132,7 @@ class InfeasibleError(BallastError, ValueError):
         kind, arguments = super().__reduce__()[:2]
         problem, details = arguments[1], dict(arguments[2])
         details |= {"conflict": self.conflict, "relaxation": self.relaxation}
+        details["relaxed"] = self.relaxed
         return kind, (type(self), problem, details)
 
 

@@ -23,6 +23,10 @@ class Outcome(Enum):
         "Solved, but whole shares leave a limit short by the amount shown; "
         "allow fractions or relax that limit."
     )
+    GAP = (
+        "Every limit holds after rounding, but the search for names stopped before it "
+        "proved its choice within the gap asked for; the notes state the gap reached."
+    )
     RELAXED = "The limits could not all hold; they were relaxed in the declared order."
     HELD = "No trade: the limits could not hold and the declared fallback is to hold."
 
@@ -57,7 +61,8 @@ class LimitCheck:
 
     ``value`` and ``limit`` are in the limit's own unit (decimals of net asset value).
     ``price`` is the dual: saved objective per unit of relaxation, of the continuous
-    problem before rounding; None where the solver has none.
+    problem before rounding; None where the solver has none. ``note`` says what else one
+    must know to read it, such as how funds were counted.
     """
 
     name: str
@@ -66,6 +71,7 @@ class LimitCheck:
     limit: float
     satisfied: bool
     price: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -219,6 +225,7 @@ class Proposal(Value):
                     "limit": c.limit,
                     "satisfied": c.satisfied,
                     "price": c.price,
+                    "note": c.note,
                 }
                 for c in self.limits
             ],

@@ -49,7 +49,7 @@ class _Foil:
     turnover: float | None = None
     n_scenarios: int = 5000
     seed: int = 0
-    limits: Mapping[str, float] = field(default_factory=dict)
+    own_limits: Mapping[str, float] = field(default_factory=dict)
 
     def estimate(self, view: MarketView) -> ReturnModel:
         """Fit on the same assets as the rule, so that betas and roles are the same."""
@@ -96,7 +96,7 @@ class _Foil:
         followed = book_at(
             weights_at(self.book, view), members_only(view, model.assets)
         )
-        caps = caps_of(self.shock, self.limit, self.limits, view, model, followed)
+        caps = caps_of(self.shock, self.limit, self.own_limits, view, model, followed)
         check_known([c.shock for c in caps], scenarios, view.hindsight_parameters)
         measures = [stress_measure(c, scenarios, c.moves(scenarios)) for c in caps]
         cash = cash_label(portfolio.base_currency)
@@ -162,7 +162,7 @@ class HoldWithCash(_Foil):
 
     Parameters
     ----------
-    book, limit, shock, tickers, window, covariance, funds, turnover, limits
+    book, limit, shock, tickers, window, covariance, funds, turnover, own_limits
         As for `ShockAware`; the loss is measured by the same function. Of several
         shocks, the one that is furthest above its limit binds.
     """

@@ -12,6 +12,7 @@ from engine.costs import Costs
 from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
 from engine.data.view import MarketView
 from engine.errors import DataError
+from engine.linear_limits import LinearLimit
 from engine.model import ReturnModel
 from engine.optimize._multi_period import PlanAhead
 from engine.optimize._propose import propose
@@ -115,6 +116,8 @@ class ShockAware:
         Bound on one weight, so that the proceeds spread; a mapping has ``default`` and
         may name assets that are not in the panel yet.
     groups : tuple of GroupLimit
+    limits : tuple of LinearLimit or str
+        More limits, as `engine.Constraints` takes them.
     es_cap : float, optional
         Cap on the 95% expected shortfall over 21 sessions; needs ``n_scenarios``.
     turnover : float, optional
@@ -126,7 +129,7 @@ class ShockAware:
     funds : {"estimated", "bands"}, default "estimated"
         Treatment of funds without a document, as in `engine.fit`: estimated anew as of
         every date.
-    limits : mapping of shock name to float
+    own_limits : mapping of shock name to float
         In place of ``limit``, for shocks that have one of their own.
     """
 
@@ -144,8 +147,9 @@ class ShockAware:
     seed: int = 0
     costs: Costs = field(default_factory=Costs)
     funds: str = "estimated"
-    limits: Mapping[str, float] = field(default_factory=dict)
+    own_limits: Mapping[str, float] = field(default_factory=dict)
     name: str = "shock-aware"
+    limits: tuple[LinearLimit | str, ...] = ()
 
     def estimate(self, view: MarketView) -> ReturnModel:
         """Fit on what was tradable; refuses undated roles without hindsight."""
@@ -177,7 +181,7 @@ class ShockAware:
         cash = cash_of(book)
         followed = book_at(book, members_only(view, model.assets))
         followed[cash_label(portfolio.base_currency)] = 1.0 - sum(followed.values())
-        caps = caps_of(self.shock, self.limit, self.limits, view, model, followed)
+        caps = caps_of(self.shock, self.limit, self.own_limits, view, model, followed)
         return propose(
             portfolio,
             scenarios,
@@ -186,6 +190,7 @@ class ShockAware:
                 cash=(0.0, cash + 0.01),
                 stress_caps=caps,
                 groups=self.groups,
+                limits=self.limits,
                 es_cap=self.es_cap,
                 turnover=turnover_budget(portfolio, self.turnover),
             ),

@@ -218,9 +218,11 @@ class ChosenShock(Shock):
 class Limits:
     """What a proposal must respect."""
 
-    limit: float | None = None
-    """Cap on the severe loss under each shock, a decimal; half of today's if absent. A
-    scenario file may state one per shock, which goes before."""
+    limit: tuple[str, ...] = ()
+    """A number caps the severe loss under each shock (a decimal; half of today's if
+    absent; a scenario file may state one per shock, which goes before). Text is a limit
+    of its own, and may repeat: "Taiwan + Korea <= 0.15", "role:power_gen <= 5%",
+    "names <= 30", "gross <= 1.5"."""
     candidates: str | None = None
     """Tickers that may be bought, separated by commas, or a file with one per line."""
     max_weight: float | None = None
@@ -288,6 +290,28 @@ def group_limit(text: str):
     )
 
 
+def shock_cap(entries: tuple[str, ...]) -> tuple[float | None, tuple[str, ...]]:
+    """Split what --limit was given into the cap on the shock loss and limits as text.
+
+    The text is read here, so that what cannot be read stops the command at once.
+    """
+    from engine.limit_text import parse_limit
+
+    caps, texts = [], []
+    for entry in entries:
+        try:
+            caps.append(float(entry))
+        except ValueError:
+            texts.append(parse_limit(entry).text)
+    if len(caps) > 1:
+        raise UsageError("--limit is given two numbers", received=caps)
+    if caps and not 0.0 <= caps[0] <= 1.0:
+        raise UsageError(
+            "--limit is a loss as a decimal", received=caps[0], expected="0 to 1"
+        )
+    return (caps[0] if caps else None), tuple(texts)
+
+
 def settings(
     run: Run, shock: Shock, limits: Limits | None = None, walk: Walk | None = None
 ) -> Settings:
@@ -296,18 +320,16 @@ def settings(
     from engine.costs import Costs
 
     limits = limits or Limits()
-    if limits.limit is not None and not 0.0 <= limits.limit <= 1.0:
-        raise UsageError(
-            "--limit is a loss as a decimal", received=limits.limit, expected="0 to 1"
-        )
     shocks, own = shock.chosen() if isinstance(shock, ChosenShock) else ((), {})
+    cap, texts = shock_cap(limits.limit)
     return Settings(
         as_of=run.as_of,
         preset=shock.preset,
         severity=shock.severity,
         shocks=shocks,
-        limits=own,
-        limit=limits.limit,
+        own_limits=own,
+        limit=cap,
+        limits=texts,
         candidates=names(limits.candidates),
         window=run.window,
         covariance=run.covariance,

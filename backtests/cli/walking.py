@@ -82,8 +82,10 @@ def _limits_and_book(
 ) -> tuple[dict[str, float], Portfolio]:
     """Limits and priced book; the default limit is half the loss of the last date."""
     shocks = shocks_of(settings)
-    if settings.limit is not None or all(s.name in settings.limits for s in shocks):
-        limits = {s.name: settings.limits.get(s.name, settings.limit) for s in shocks}
+    if settings.limit is not None or all(s.name in settings.own_limits for s in shocks):
+        limits = {
+            s.name: settings.own_limits.get(s.name, settings.limit) for s in shocks
+        }
         book = portfolio.priced(panel.as_of(settings.as_of or panel.dates[-1]))
         return {k: float(v) for k, v in limits.items() if v is not None}, book
     _, book, scenarios = prepare(portfolio, panel, settings)
@@ -156,7 +158,7 @@ def sweep(
     limits, book = _limits_and_book(portfolio, panel, settings)
     rule = rules(weights_of(book), settings, limits, panel)[_NAMES[strategy]]
     if "limit" in cells:
-        own = settings.limits
+        own = settings.own_limits
         if all(s.name in own for s in shocks_of(settings)):
             raise UsageError(
                 "every shock states its own limit: there is none to sweep",

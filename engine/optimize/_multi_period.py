@@ -40,6 +40,8 @@ from engine.optimize.problem import (
     _clean,
     _least_left,
     _refine,
+    band,
+    risk_vector,
 )
 from engine.optimize.solve import Solved, solve
 
@@ -217,7 +219,8 @@ def plan(
         rates=rates.rates,
         tax=rates.tax,
         risk_root=_root(covariance, n, "covariance"),
-        groups=[],
+        linear=[],
+        risky=np.ones(n, dtype=bool),
         measures=measures[0],
         turnover=None,
         tracking_error=None,
@@ -351,7 +354,7 @@ class _PlanProgram:
             active = w if whole else w - setup.benchmark * nav
             holding = -(self.alpha[h] @ w)
             if setup.objective != "minimum_cost":
-                risk = cp.sum_squares(setup.risk_root.T @ active)
+                risk = cp.sum_squares(risk_vector(setup, active))
                 holding = holding + self.risk_weight * risk
             # Trades are paid now, what is held earns by the end of the step.
             now = self.keep**h
@@ -384,14 +387,19 @@ class _PlanProgram:
             named["turnover"] = [0.5 * cp.sum(b + s) <= bound]
         if setup.tracking_error is not None:
             bound = setup.tracking_error - less("tracking error")
-            active = setup.risk_root.T @ (w - setup.benchmark * nav)
+            active = risk_vector(setup, w - setup.benchmark * nav)
             named["tracking error"] = [cp.norm(active, 2) <= bound * nav]
-        for name, mask, low, high in setup.groups:
-            total = cp.sum(w[np.flatnonzero(mask)])
-            named[name] = [
-                total <= (high - less(name)) * nav,
-                (low + less(f"{name} (least)")) * nav <= total,
-            ]
+        if setup.gross is not None:
+            total = cp.norm1(w[np.flatnonzero(setup.risky)])
+            named["gross"] = [total <= (setup.gross - less("gross")) * nav]
+        if setup.net is not None:
+            named["net"] = band(setup.net_row(), w, nav, 0.0, less)
+        if setup.trade_caps is not None:
+            capped = np.flatnonzero(np.isfinite(setup.trade_caps))
+            most = np.maximum(setup.trade_caps[capped] - less("liquidity"), 0.0)
+            named["liquidity"] = [(b + s)[capped] <= most]
+        for limit in setup.linear:
+            named[limit.name] = band(limit, w, nav, 0.0, less)
         for name, bound in (("lower", setup.lower), ("upper", setup.upper)):
             rows = np.flatnonzero(np.isfinite(bound))
             if rows.size:
@@ -442,7 +450,7 @@ class _PlanProgram:
         return _refine(self.measures[h], answer, None, self.rounds)
 
     def _solve(self) -> Solved:
-        solved = solve(self.problem, linear=False)
+        solved = solve(self.problem, linear=False, deadline=self.setup.deadline)
         for _ in range(_MOST_TANGENTS if self.tangents else 0):
             if not solved.feasible:
                 break
@@ -450,7 +458,7 @@ class _PlanProgram:
             moved = [t.move(z) for t, z in zip(self.tangents, trades, strict=True)]
             if max(moved) <= _TANGENT_TOLERANCE:
                 break
-            solved = solve(self.problem, linear=False)
+            solved = solve(self.problem, linear=False, deadline=self.setup.deadline)
         return solved
 
     def weights(self) -> Matrix:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,33 +14,40 @@ from engine._stress import check_known, stamps_of
 from engine._typing import Matrix, Vector
 from engine.constraints import Constraints
 from engine.costs import Costs
+from engine.covariance import FactorCovariance
 from engine.data.panel import PricePanel
 from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
 from engine.data.view import MarketView
 from engine.errors import DataError, UsageError
+from engine.limit_text import near_matches
 from engine.optimize._cost_terms import cost_rates
 from engine.optimize._multi_period import PlanAhead, optimise_plan
 from engine.optimize.infeasible import explain
+from engine.optimize.integer import GAP, optimise_limits
+from engine.optimize.liquidity import trade_caps
 from engine.optimize.problem import (
+    NO_INTEGERS,
     OBJECTIVES,
+    IntegerLimits,
     Measure,
     Setup,
     Solution,
     es_measure,
+    held_floor,
     limits_of,
-    optimise,
     stress_measure,
 )
 from engine.optimize.reasons import trade_reasons
 from engine.optimize.rounding import Orders, to_orders
 from engine.proposal import LimitCheck, Outcome, Proposal, Trade
-from engine.scenarios import ScenarioSet
+from engine.scenarios import BASE_LEG, ScenarioSet
 
 ACTIVE_RISK_AVERSION = 1.0
 """Cost worth paying per unit of active variance a year: at 1, a tracking error of 1%
 a year costs as much as one basis point of trading."""
 _SATISFIED = 1e-6
 _REPAIRS = 6
+_HELD = 1e-9
 
 
 def propose(
@@ -53,6 +62,8 @@ def propose(
     market: PricePanel | MarketView | None = None,
     hindsight_parameters: bool = False,
     ahead: PlanAhead | None = None,
+    time_limit: float | None = None,
+    gap: float = GAP,
 ) -> Proposal:
     """Propose trades that bring a book within its limits.
 
@@ -79,6 +90,12 @@ def propose(
         Allow a shock before its parameters were known; stamps the proposal.
     ahead : PlanAhead, optional
         Plan several rebalances and propose the first; limits hold at every step.
+    time_limit : float, optional
+        Seconds for all solvers together. A search for names that has found weights by
+        then returns them with its gap; anything else is a `SolverError`. Without one,
+        a search for names takes 30 seconds at most.
+    gap : float, default 0.01
+        Under integer limits, stop within this share of the objective.
 
     Returns
     -------
@@ -104,6 +121,11 @@ def propose(
         )
     if costs.impact and market is not None:
         costs = costs.at(market)  # whatever they knew before: it may be of later
+    if time_limit is not None and not time_limit > 0:
+        raise UsageError("time_limit must be positive", received=time_limit)
+    if not 0.0 <= gap < 1.0:
+        raise UsageError("gap lies in [0, 1)", received=gap)
+    deadline = math.inf if time_limit is None else time.perf_counter() + time_limit
     base_cash = cash_label(scenarios.base_currency)
     if base_cash not in scenarios.assets:
         raise DataError("the scenarios hold no base-currency cash", asset=base_cash)
@@ -129,6 +151,12 @@ def propose(
     rates = cost_rates(
         costs, scenarios.assets, value=portfolio.value, foreign=foreign, tax=tax
     )
+    caps = None
+    if constraints.liquidity is not None:
+        caps, without = trade_caps(constraints, scenarios, market, portfolio.value)
+        may_buy &= ~without
+        warnings += _without_volume(scenarios.assets, without)
+    risk_root, specific = _factor_root(scenarios)
     setup = Setup(
         assets=scenarios.assets,
         current=current,
@@ -141,16 +169,27 @@ def propose(
         tax=rates.tax,
         impact=rates.impact,
         borrow=rates.borrow,
-        risk_root=_risk_root(scenarios),
-        groups=[
-            (g.name, g.members(scenarios.universe), g.lower, g.upper)
-            for g in constraints.groups
-        ],
+        risk_root=risk_root,
+        linear=constraints.rows(
+            scenarios.universe, getattr(scenarios.model, "funds", None)
+        ),
         measures=_measures(constraints, scenarios),
         turnover=constraints.turnover,
         tracking_error=constraints.tracking_error,
         objective=objective,
         aversion=active_risk_aversion,
+        risky=np.array([not a.startswith(CASH_PREFIX) for a in scenarios.assets]),
+        gross=constraints.gross,
+        net=constraints.net,
+        trade_caps=caps,
+        integer=IntegerLimits(
+            constraints.max_names,
+            constraints.min_names,
+            constraints.minimum_position,
+            constraints.max_trades,
+        ),
+        specific=specific,
+        deadline=deadline,
     )
     cash_row = scenarios.assets.index(base_cash)
 
@@ -168,28 +207,48 @@ def propose(
             foreign=foreign,
             tax=tax,
             minimum_trade=constraints.minimum_trade,
+            may_short=lower < 0.0,
         )
+
+    def traded_by(orders: Orders) -> Vector:
+        return np.abs(orders.units * unit_price) / portfolio.value
 
     tighten: dict[str, float] = {}
     target = setup
 
     def solved(wanted: Setup, **options: Any) -> Solution:
         if ahead is None:
-            return optimise(wanted, **options)
+            return optimise_limits(wanted, gap=gap, **options)
         return optimise_plan(wanted, ahead, **options)
 
+    if ahead is not None and setup.integer.names():
+        raise UsageError(
+            "a plan of several steps takes no limit on numbers of names or trades",
+            received=", ".join(setup.integer.names()),
+            fix="Drop ahead, or the limits.",
+        )
     solution = solved(setup)
     path = list(solution.solved.path)
     if not solution.solved.feasible:
         raise explain(setup)
+    if solution.support is not None:  # rounding is repaired with the names as chosen
+        target = replace(setup, integer=NO_INTEGERS, support=solution.support)
+        found = solution.gap, solution.note
+    else:
+        found = None, ""
     kept = solution, orders_for(solution.holdings)
+    # What stands above its bound unrounded (locked, say) cannot be repaired here.
+    kept_above = (solution.weights - setup.upper)[setup.risky].max(initial=0.0) > 1e-5
     for _ in range(_REPAIRS):
         orders = kept[1]
         broken = {
             c.name: abs(c.after - c.limit)
-            for c in _checks(setup, orders.weights, {})
+            for c in _checks(setup, orders.weights, {}, traded_by(orders))
             if not c.satisfied and "tightest" not in c.name
         }
+        above = (orders.weights - setup.upper)[setup.risky]
+        if above.size and above.max() > _SATISFIED and not kept_above:
+            broken["upper bounds"] = float(above.max())
         cash = float(orders.weights[cash_row])
         over, under = cash - setup.upper[cash_row], setup.lower[cash_row] - cash
         if max(over, under) > _SATISFIED:
@@ -208,7 +267,8 @@ def propose(
             break  # tightening went too far: the last orders stand, and say so
         kept = again, orders_for(again.holdings)
     solution, orders = kept
-    checks = _checks(setup, orders.weights, solution.duals)
+    solution.gap, solution.note = found
+    checks = _checks(setup, orders.weights, solution.duals, traded_by(orders))
     return _proposal(
         portfolio,
         scenarios,
@@ -220,7 +280,7 @@ def propose(
         objective,
         tuple(dict.fromkeys(warnings)),
         unit_price,
-        cash_row,
+        gap,
     )
 
 
@@ -242,15 +302,56 @@ def _measures(constraints: Constraints, scenarios: ScenarioSet) -> list[Measure]
         stress_measure(cap, scenarios, cap.moves(scenarios))
         for cap in constraints.stress_caps
     ]
-    if constraints.es_cap is not None:
-        measures.append(es_measure(constraints, scenarios))
+    caps = [] if constraints.es_cap is None else [(BASE_LEG, constraints.es_cap, "")]
+    caps += [(leg, cap, f":{leg}") for leg, cap in constraints.es_caps.items()]
+    for leg, cap, suffix in caps:
+        if leg not in scenarios.legs:
+            raise UsageError(
+                "a limit names a leg that the scenarios do not have",
+                received=repr(leg),
+                expected=", ".join(scenarios.legs),
+                fix=near_matches(leg, list(scenarios.legs)),
+            )
+        name = f"expected shortfall{suffix}"
+        measures.append(
+            es_measure(leg, cap, constraints.es_level, scenarios, name=name)
+        )
     return measures
+
+
+def _without_volume(assets: tuple[str, ...], without: np.ndarray) -> tuple[str, ...]:
+    names = [a for a, missing in zip(assets, without, strict=True) if missing]
+    if not names:
+        return ()
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return (
+        f"NO VOLUME: {', '.join(names[:8])}{more} may be sold but not bought; state "
+        "daily_value to allow it.",
+    )
 
 
 def _risk_root(scenarios: ScenarioSet) -> Matrix:
     """(N, K) root of the annual covariance of the scenario assets; cash rows zero."""
+    root, specific = _factor_root(scenarios)
+    if specific is None:
+        return root
+    return np.hstack([root, np.diag(np.sqrt(specific))])
+
+
+def _factor_root(scenarios: ScenarioSet) -> tuple[Matrix, Vector | None]:
+    """Root (N, K) of the annual covariance, and specific variance (N,) beside it.
+
+    The N x N matrix of a model in factor form is never made.
+    """
     model = scenarios.model
     n = len(scenarios.assets)
+    if model is not None and isinstance(model.covariance, FactorCovariance):
+        rows = [scenarios.assets.index(a) for a in model.assets]
+        loadings, own = model.covariance.sampling_factor()
+        root, specific = np.zeros((n, loadings.shape[1])), np.zeros(n)
+        root[rows] = loadings * np.sqrt(model.periods_per_year)
+        specific[rows] = own**2 * model.periods_per_year
+        return root, specific
     if model is not None:
         C = np.zeros((n, n))
         rows = [scenarios.assets.index(a) for a in model.assets]
@@ -261,7 +362,7 @@ def _risk_root(scenarios: ScenarioSet) -> Matrix:
         C *= scenarios.periods_per_year / scenarios.horizon
     values, vectors = np.linalg.eigh(C)
     keep = values > 1e-14 * max(values[-1], 1e-300)
-    return vectors[:, keep] * np.sqrt(values[keep])
+    return vectors[:, keep] * np.sqrt(values[keep]), None
 
 
 def _units(portfolio, scenarios, market, current):
@@ -320,36 +421,49 @@ def _tax(portfolio, scenarios, unit_price, foreign, market) -> Vector:
 
 
 def _checks(
-    setup: Setup, w: Vector, duals: Mapping[str, float]
+    setup: Setup, w: Vector, duals: Mapping[str, float], traded: Vector
 ) -> tuple[LimitCheck, ...]:
-    """Re-check every limit on the rounded weights."""
+    """Re-check every limit on the rounded weights and the values traded (N,)."""
     w0 = setup.current
     rows = []
 
-    def add(name, before, after, limit, lower=False):
+    def add(name, before, after, limit, lower=False, note=""):
         good = after >= limit - _SATISFIED if lower else after <= limit + _SATISFIED
-        rows.append(LimitCheck(name, before, after, limit, bool(good), duals.get(name)))
+        price = duals.get(name)
+        rows.append(LimitCheck(name, before, after, limit, bool(good), price, note))
 
     for m in setup.measures:
         add(m.name, m.value(w0), m.value(w), m.bound)
     if setup.turnover is not None:
         add("turnover", 0.0, 0.5 * float(np.abs(w - w0).sum()), setup.turnover)
     if setup.tracking_error is not None:
-        before, after = (
-            float(np.linalg.norm(setup.risk_root.T @ (x - setup.benchmark)))
-            for x in (w0, w)
-        )
+        before, after = (setup.volatility(x - setup.benchmark) for x in (w0, w))
         add("tracking error", before, after, setup.tracking_error)
-    for name, mask, low, high in setup.groups:
-        add(name, float(w0[mask].sum()), float(w[mask].sum()), high)
-        if low > 0:
-            add(
-                f"{name} (least)",
-                float(w0[mask].sum()),
-                float(w[mask].sum()),
-                low,
-                True,
-            )
+    if setup.gross is not None:
+        before, after = (float(np.abs(x[setup.risky]).sum()) for x in (w0, w))
+        add("gross", before, after, setup.gross)
+    rows_of = list(setup.linear)
+    if setup.net is not None:
+        rows_of.append(setup.net_row())
+    for row in rows_of:
+        a = row.coefficients
+        if np.isfinite(row.upper):
+            add(row.name, float(a @ w0), float(a @ w), row.upper, note=row.note)
+        trivial = row.lower == 0.0 and (a >= 0).all() and (setup.lower >= 0).all()
+        if np.isfinite(row.lower) and not trivial:
+            name = f"{row.name} (least)"
+            add(name, float(a @ w0), float(a @ w), row.lower, True, row.note)
+    if setup.trade_caps is not None:
+        left = np.where(setup.risky, setup.trade_caps - traded, np.inf)
+        i = int(np.argmin(left))
+        add(
+            "liquidity",
+            0.0,
+            float(traded[i]),
+            float(setup.trade_caps[i]),
+            note=f"tightest: {setup.assets[i]}",
+        )
+    _add_integers(setup, w, traded, add)
     # Bounds are reported by their tightest asset.
     over, over0 = w - setup.upper, w0 - setup.upper
     i = int(np.argmax(over))
@@ -371,6 +485,26 @@ def _checks(
     return tuple(rows)
 
 
+def _add_integers(setup: Setup, w: Vector, traded: Vector, add) -> None:
+    ints, risky = setup.integer, setup.risky
+    before, after = (np.abs(x[risky]) for x in (setup.current, w))
+    names = [int((x > _HELD).sum()) for x in (before, after)]
+    if ints.max_names is not None:
+        add("names", *names, ints.max_names)
+    if ints.min_names is not None:
+        # A position counts from the size that the solver was held to.
+        floor = held_floor(setup)
+        counted = [int((x >= floor - _SATISFIED).sum()) for x in (before, after)]
+        add("names (least)", *counted, ints.min_names, True)
+    if ints.minimum_position is not None:
+        sizes = [x[x > _HELD] for x in (before, after)]
+        least = [float(x.min()) if x.size else math.inf for x in sizes]
+        if np.isfinite(least[1]):
+            add("minimum position", *least, ints.minimum_position, True)
+    if ints.max_trades is not None:
+        add("trades", 0, int((traded[risky] > 0).sum()), ints.max_trades)
+
+
 def _proposal(
     portfolio,
     scenarios,
@@ -382,7 +516,7 @@ def _proposal(
     objective,
     warnings,
     unit_price,
-    cash_row,
+    gap,
 ) -> Proposal:
     w0, w = setup.current, orders.weights
     table = getattr(scenarios.model, "funds", None)
@@ -405,6 +539,8 @@ def _proposal(
         if orders.units[i] != 0.0
     )
     outcome = Outcome.OPTIMAL
+    if solution.gap is not None and solution.gap > gap:
+        outcome = Outcome.GAP
     if not trades:
         outcome = Outcome.NO_TRADE
     if not all(c.satisfied for c in checks):
@@ -413,6 +549,8 @@ def _proposal(
         f"severity quantile and expected shortfall held by {solution.rounds} solves",
         f"limits: {', '.join(limits_of(setup))}",
     ]
+    if solution.note:
+        notes.append(solution.note)
     extra = list(warnings)
     if objective == "minimum_cost" and trades:
         rests = sorted(

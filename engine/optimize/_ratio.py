@@ -186,9 +186,9 @@ def _most_return(problem: Problem) -> float:
     """Largest mean within the limits; infinite where nothing bounds it."""
     from scipy.optimize import linprog
 
-    from engine.optimize.solve import _silence_highs
+    from engine.optimize.solve import silence_highs
 
-    _silence_highs()
+    silence_highs()
     size = float(np.abs(problem.mean).max()) or 1.0
     done = linprog(
         -problem.mean / size,

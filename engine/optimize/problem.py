@@ -11,25 +11,31 @@ limit: each is a valid inequality, so the last solve is optimal for the full pro
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from engine._typing import Matrix, Vector
-from engine.constraints import Constraints, StressCap
+from engine.constraints import StressCap
+from engine.errors import DataError
+from engine.linear_limits import Row
 from engine.optimize._cost_terms import (
     CostRates,
     ImpactTangent,
     borrow_terms,
     impact_terms,
     linear_terms,
+    paid,
 )
 from engine.optimize.solve import Solved, solve
 from engine.risk import tail_weights, value_at_risk
 from engine.scenarios import ScenarioSet
 
 PERMISSIONS = "no-buy, no-sell and locked"
+TRACE = 1e-3
+"""A position below a tenth of a per cent does not count as a name that must be held."""
 _LEAST_LEFT = 0.5
 """No real trade costs more of the book than this."""
 OBJECTIVES = ("cost_and_active_risk", "minimum_cost", "minimum_variance")
@@ -38,6 +44,7 @@ _QUANTILE_TOLERANCE = 1e-5
 _IDLE = 1e-7
 _FOLLOWING = 8
 _MOST_CUTS = 100
+_PLACES = 16
 _WINDOW = 0.025
 _TANGENT_TOLERANCE = 1e-9
 _MOST_TANGENTS = 20
@@ -79,6 +86,37 @@ class Measure:
         return -self.returns[near].mean(axis=0)
 
 
+class IntegerLimits(NamedTuple):
+    """Limits that need whole numbers; None where open."""
+
+    max_names: int | None = None
+    min_names: int | None = None
+    minimum_position: float | None = None
+    max_trades: int | None = None
+
+    def names(self) -> list[str]:
+        """Names of those that are set, as messages show them."""
+        words = {
+            "names": (self.max_names, self.min_names),
+            "minimum position": (self.minimum_position,),
+            "trades": (self.max_trades,),
+        }
+        return [k for k, v in words.items() if any(x is not None for x in v)]
+
+
+NO_INTEGERS = IntegerLimits()
+
+
+class Support(NamedTuple):
+    """A choice of names: what is held long or short, and what may trade."""
+
+    long: np.ndarray
+    short: np.ndarray
+    traded: np.ndarray
+    floor: float
+    """Least absolute weight of what is held; 0 where there is none."""
+
+
 @dataclass
 class Setup:
     """Everything the problem needs, as arrays in the order of the scenario assets."""
@@ -94,16 +132,31 @@ class Setup:
     tax: Vector
     risk_root: Matrix
     """(N, K) with annual covariance ``R R'``."""
-    groups: list[tuple[str, np.ndarray, float, float]]
+    linear: list[Row]
+    """Groups and linear limits."""
     measures: list[Measure]
     turnover: float | None
     tracking_error: float | None
     objective: str
     aversion: float
+    risky: np.ndarray
+    """(N,) bool; False for cash."""
     impact: Vector | None = None
     """(N,) k of ``k |z|^(3/2)``; none by default."""
     borrow: Vector | None = None
     """(N,) fee per unit of value short, over the stated horizon; none by default."""
+
+    gross: float | None = None
+    net: tuple[float, float] | None = None
+    trade_caps: Vector | None = None
+    """(N,) largest trades by liquidity, fractions of value; infinite where open."""
+    integer: IntegerLimits = NO_INTEGERS
+    support: Support | None = None
+    """A choice of names that is taken as given, whatever other limits are kept."""
+    specific: Vector | None = None
+    """(N,) specific variance beside ``risk_root`` where the model is in factor form."""
+    deadline: float = math.inf
+    """`time.perf_counter` after which no solver may go on."""
 
     @property
     def costs(self) -> CostRates:
@@ -115,6 +168,32 @@ class Setup:
             zero if self.impact is None else self.impact,
             zero if self.borrow is None else self.borrow,
         )
+
+    def net_row(self) -> Row:
+        """The band of net exposure as a linear limit."""
+        low, high = self.net or (-math.inf, math.inf)
+        return Row("net", self.risky.astype(float), low, high, "")
+
+    def volatility(self, x: Vector) -> float:
+        """Annual volatility of a vector of weights (N,), active or whole."""
+        square = float(np.sum((self.risk_root.T @ x) ** 2))
+        if self.specific is not None:
+            square += float(self.specific @ x**2)
+        return math.sqrt(square)
+
+    def marginal(self, x: Vector) -> Vector:
+        """(N,) covariance times weights."""
+        out = self.risk_root @ (self.risk_root.T @ x)
+        return out if self.specific is None else out + self.specific * x
+
+    def objective_at(self, w: Vector, nav: float, z: Vector) -> float:
+        """Objective of holdings w (N,) after trades z (N,), in money."""
+        cost = paid(self.costs, z) + float(self.costs.borrow @ np.maximum(-w, 0.0))
+        if self.objective == "minimum_cost":
+            return cost
+        whole = self.objective == "minimum_variance"
+        active = w if whole else w - nav * self.benchmark
+        return cost + self.aversion * self.volatility(active) ** 2
 
 
 @dataclass
@@ -129,6 +208,10 @@ class Solution:
     duals: dict[str, float]
     slacks: dict[str, float]
     rounds: int
+    gap: float | None = None
+    """Distance from the bound, as a share of the objective, under integer limits."""
+    support: Support | None = None
+    note: str = ""
 
 
 def stress_measure(cap: StressCap, scenarios: ScenarioSet, moves: Any) -> Measure:
@@ -146,17 +229,34 @@ def stress_measure(cap: StressCap, scenarios: ScenarioSet, moves: Any) -> Measur
     )
 
 
-def es_measure(constraints: Constraints, scenarios: ScenarioSet) -> Measure:
-    """Measure of the expected-shortfall cap on the base leg."""
-    base = scenarios.base()
+def es_measure(
+    leg: str, cap: float, level: float, scenarios: ScenarioSet, *, name: str
+) -> Measure:
+    """Measure of the expected-shortfall cap on one leg."""
+    rows = scenarios.rows(leg)
+    p = scenarios.p[rows]
+    if not p.sum() > 0:
+        raise DataError("a leg has no probability left", received=repr(leg))
+    everything = bool(rows.all())
     return Measure(
-        name="expected shortfall",
-        bound=float(constraints.es_cap or 0.0),
-        returns=base.returns,
-        p=base.p,
-        level=constraints.es_level,
+        name=name,
+        bound=float(cap),
+        returns=scenarios.returns if everything else scenarios.returns[rows],
+        p=p if everything else p / p.sum(),
+        level=level,
         is_es=True,
     )
+
+
+def held_floor(setup: Setup) -> float:
+    """Least weight that counts as held, where integer limits need one.
+
+    A minimum number of names would mean nothing if a trace counted.
+    """
+    ints = setup.integer
+    if ints.minimum_position is not None:
+        return ints.minimum_position
+    return TRACE if ints.min_names is not None else 0.0
 
 
 def limits_of(setup: Setup) -> list[str]:
@@ -166,7 +266,14 @@ def limits_of(setup: Setup) -> list[str]:
         names.append("turnover")
     if setup.tracking_error is not None:
         names.append("tracking error")
-    names += [name for name, *_ in setup.groups]
+    if setup.gross is not None:
+        names.append("gross")
+    if setup.net is not None:
+        names.append("net")
+    if setup.trade_caps is not None:
+        names.append("liquidity")
+    names += [row.name for row in setup.linear]
+    names += setup.integer.names()
     if not (setup.may_buy.all() and setup.may_sell.all()):
         names.append(PERMISSIONS)
     return [*names, "lower bounds", "upper bounds"]
@@ -251,8 +358,41 @@ def _refine(measures, solution, tighten, rounds: int) -> bool:
     return again
 
 
+def _slots(m: Measure) -> int:
+    """Places for hyperplanes: doubled when full, so that few rounds need a rebuild."""
+    if m.level is None:
+        return 1
+    places = _PLACES if m.is_es else 1
+    while places < len(m.cuts):
+        places *= 2
+    return places
+
+
 def _bound(m: Measure, tighten: dict[str, float] | None) -> float:
     return m.bound - (tighten or {}).get(m.name, 0.0)
+
+
+def risk_vector(setup: Setup, x: Any) -> Any:
+    """Cvxpy vector whose squares sum to the annual variance of weights ``x``."""
+    import cvxpy as cp
+
+    common = setup.risk_root.T @ x
+    if setup.specific is None:
+        return common
+    return cp.hstack([common, cp.multiply(np.sqrt(setup.specific), x)])
+
+
+def band(row: Row, w: Any, nav: Any, extra: Any, less: Any) -> list:
+    """Both sides of a linear limit as cvxpy constraints, shares of what is left."""
+    used = np.flatnonzero(row.coefficients)
+    total = row.coefficients[used] @ w[used]
+    sides = []
+    if np.isfinite(row.upper):
+        sides.append(total <= (row.upper - less(row.name)) * nav + extra)
+    if np.isfinite(row.lower):
+        least = row.lower + less(f"{row.name} (least)")
+        sides.append(least * nav - total <= extra)
+    return sides
 
 
 class _Program:
@@ -263,7 +403,7 @@ class _Program:
 
         n = len(setup.assets)
         self.setup, self.measures = setup, measures
-        self.counts = [len(m.cuts) for m in measures]
+        self.slots = [_slots(m) for m in measures]
         self.w = w = cp.Variable(n)  # holdings after trading
         b = cp.Variable(n, nonneg=True)  # bought
         s = cp.Variable(n, nonneg=True)  # sold
@@ -301,7 +441,7 @@ class _Program:
         ]
         for m in measures:
             extra = room(m.name)
-            planes = [cp.Parameter(n) for _ in m.cuts]
+            planes = [cp.Parameter(n) for _ in range(_slots(m))]
             self.planes.append(planes)
             self.named[m.name] = [
                 g @ w <= _bound(m, tighten) * nav + extra for g in planes
@@ -309,25 +449,35 @@ class _Program:
         if setup.turnover is not None and keep("turnover"):
             bound = float(setup.turnover) - less("turnover")
             self.named["turnover"] = [0.5 * cp.sum(b + s) <= bound + room("turnover")]
-        active = setup.risk_root.T @ (w - setup.benchmark * nav)
+        active = risk_vector(setup, w - setup.benchmark * nav)
         conic = setup.tracking_error is not None and keep("tracking error")
         if setup.tracking_error is not None and conic:
             bound = setup.tracking_error - less("tracking error")
             self.named["tracking error"] = [
                 cp.norm(active, 2) <= bound * nav + room("tracking error")
             ]
-        for name, mask, low, high in setup.groups:
-            if keep(name):
-                extra = room(name)
-                total = cp.sum(w[np.flatnonzero(mask)])
-                self.named[name] = [
-                    total <= (high - less(name)) * nav + extra,
-                    (low + less(f"{name} (least)")) * nav - total <= extra,
-                ]
+        if setup.gross is not None and keep("gross"):
+            bound = setup.gross - less("gross")
+            total = cp.norm1(w[np.flatnonzero(setup.risky)])
+            self.named["gross"] = [total <= bound * nav + room("gross")]
+        if setup.net is not None and keep("net"):
+            row = Row("net", setup.risky.astype(float), *setup.net, "")
+            self.named["net"] = band(row, w, nav, room("net"), less)
+        if setup.trade_caps is not None and keep("liquidity"):
+            capped = np.flatnonzero(np.isfinite(setup.trade_caps))
+            most = np.maximum(setup.trade_caps[capped] - less("liquidity"), 0.0)
+            extra = room("liquidity")
+            self.named["liquidity"] = [(b + s)[capped] <= most + extra]
+        for row in setup.linear:
+            if keep(row.name):
+                self.named[row.name] = band(row, w, nav, room(row.name), less)
         if keep("lower bounds"):
             self.named["lower bounds"] = [setup.lower * nav - w <= room("lower bounds")]
         if keep("upper bounds"):
-            self.named["upper bounds"] = [w <= setup.upper * nav + room("upper bounds")]
+            shrunk = setup.upper - less("upper bounds") * setup.risky
+            least = np.maximum(setup.lower, 0.0)  # no bound is tightened past these
+            upper = np.where(shrunk > least, shrunk, setup.upper)
+            self.named["upper bounds"] = [w <= upper * nav + room("upper bounds")]
         barred_buys = np.flatnonzero(~setup.may_buy)
         barred_sales = np.flatnonzero(~setup.may_sell)
         if keep(PERMISSIONS) and (barred_buys.size or barred_sales.size):
@@ -338,6 +488,7 @@ class _Program:
                 if rows.size
             ]
         constraints += [c for group in self.named.values() for c in group]
+        constraints += self._supported(w, b, s, nav, less)
         self.linear = not conic and self.tangent is None
         if setup.costs.borrow.any():
             cost = cost + borrow_terms(setup.costs, w)
@@ -348,19 +499,42 @@ class _Program:
         else:
             self.linear = False
             whole = setup.objective == "minimum_variance"
-            risk = setup.risk_root.T @ w if whole else active
+            risk = risk_vector(setup, w) if whole else active
             objective = cost + setup.aversion * cp.sum_squares(risk)
         self.problem = cp.Problem(cp.Minimize(objective), constraints)
 
+    def _supported(self, w, b, s, nav, less) -> list:
+        """The choice of names, where one is given."""
+        support = self.setup.support
+        if support is None:
+            return []
+        rows = []
+        out = np.flatnonzero(~(support.long | support.short) & self.setup.risky)
+        idle = np.flatnonzero(~support.traded & self.setup.risky)
+        long, short = np.flatnonzero(support.long), np.flatnonzero(support.short)
+        floor = support.floor + less("minimum position")
+        if out.size:
+            rows.append(w[out] == 0.0)
+        if idle.size:
+            rows.append(b[idle] + s[idle] == 0.0)
+        if long.size:
+            rows.append(w[long] >= floor * nav)
+        if short.size:
+            rows.append(w[short] <= -floor * nav)
+        return rows
+
     def fits(self) -> bool:
-        """Whether the number of hyperplanes is still the one it was built for."""
-        return self.counts == [len(m.cuts) for m in self.measures]
+        """Whether there is still a place for every hyperplane."""
+        return all(
+            len(m.cuts) <= places
+            for m, places in zip(self.measures, self.slots, strict=True)
+        )
 
     def solve(self) -> Solution:
         setup = self.setup
         for m, planes in zip(self.measures, self.planes, strict=True):
-            for plane, cut in zip(planes, m.cuts, strict=True):
-                plane.value = cut
+            for k, plane in enumerate(planes):  # spare places repeat the last one
+                plane.value = m.cuts[min(k, len(m.cuts) - 1)]
         solved = self._solve()
         if not solved.feasible:
             return Solution(solved, setup.current, setup.current, {}, {}, 0)
@@ -378,7 +552,7 @@ class _Program:
 
     def _solve(self) -> Solved:
         """Solve; with impact, again until the budget holds what the trade costs."""
-        solved = solve(self.problem, linear=self.linear)
+        solved = solve(self.problem, linear=self.linear, deadline=self.setup.deadline)
         if self.tangent is None:
             return solved
         for _ in range(_MOST_TANGENTS):
@@ -387,7 +561,9 @@ class _Program:
             trade = np.asarray(self.w.value) - self.setup.current
             if self.tangent.move(trade) <= _TANGENT_TOLERANCE:
                 return solved
-            solved = solve(self.problem, linear=self.linear)
+            solved = solve(
+                self.problem, linear=self.linear, deadline=self.setup.deadline
+            )
         return solved
 
 
@@ -410,4 +586,8 @@ def _clean(w: Vector, setup: Setup) -> Vector:
     """Snap weights to the current weight and to zero within solver tolerance."""
     w = np.where(np.abs(w - setup.current) < 1e-8, setup.current, w)
     short = (w < 0.0) & (w > -1e-7) & (setup.lower >= 0.0)
+    if setup.support is not None:
+        held = setup.support.long | setup.support.short | ~setup.risky
+        w = np.where(held, w, 0.0)
+        w = np.where(setup.support.traded | ~setup.risky, w, setup.current)
     return np.where(short | (np.abs(w) < 1e-9), 0.0, w)

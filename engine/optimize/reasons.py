@@ -27,10 +27,10 @@ def trade_reasons(
         for m in setup.measures
         if solution.duals.get(m.name, 0.0) > _IDLE
     }
-    deviation = setup.risk_root @ (setup.risk_root.T @ (target - setup.benchmark))
+    deviation = setup.marginal(target - setup.benchmark)
     pressure = -2.0 * setup.aversion * deviation
     if setup.objective == "minimum_variance":
-        risk = setup.risk_root @ (setup.risk_root.T @ target)
+        risk = setup.marginal(target)
         pressure = -2.0 * setup.aversion * risk
     # What the purchases contribute to each limit, per unit of value: a sale is worth
     # the difference.
@@ -93,7 +93,9 @@ def _plain(name: str) -> str:
 
 
 def _binding_group(setup: Setup, solution: Solution, i: int, target: Vector) -> str:
-    for name, mask, _, high in setup.groups:
-        if mask[i] and np.isclose(target[mask].sum(), high, atol=1e-5):
-            return name
+    for row in setup.linear:
+        if row.coefficients[i] > 0 and np.isclose(
+            row.coefficients @ target, row.upper, atol=1e-5
+        ):
+            return row.name
     return ""

@@ -35,6 +35,7 @@ def to_orders(
     foreign: np.ndarray,
     tax: Vector,
     minimum_trade: float,
+    may_short: np.ndarray | None = None,
 ) -> Orders:
     """Turn a target into orders and recompute the weights they give.
 
@@ -53,6 +54,8 @@ def to_orders(
     units_held : (N,) float64
     cash_row : int
         Position of base-currency cash, which pays for everything.
+    may_short : (N,) bool, optional
+        Assets of which more may be sold than is held.
     """
     change = target - current
     change[np.abs(change) < minimum_trade] = 0.0
@@ -60,9 +63,12 @@ def to_orders(
     units = np.where(risky, change * value / unit_price, 0.0)
     if whole:
         rounded = np.floor(units + 1e-9)
-        rounded = np.where(units < 0, np.maximum(rounded, -units_held), rounded)
+        least = -np.maximum(units_held, 0.0)
+        if may_short is not None:
+            least = np.where(may_short, -np.inf, least)
+        rounded = np.where(units < 0, np.maximum(rounded, least), rounded)
         # A position that is closed goes whole, odd fraction included.
-        closing = (units < 0) & (np.abs(target) < 1e-12)
+        closing = (units != 0) & (np.abs(target) < 1e-12) & (units_held != 0)
         units = np.where(closing, -units_held, rounded)
         units[~risky] = 0.0
         units = _spend_leftover(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import time
@@ -41,7 +42,7 @@ class Solved:
 
 
 @cache
-def _silence_highs() -> None:
+def silence_highs() -> None:
     """Make the first HiGHS object where its notice cannot reach the standard output.
 
     HiGHS 1.16 writes two lines there on first use, whatever its options say; the
@@ -60,12 +61,24 @@ def _silence_highs() -> None:
         highspy.Highs()
 
 
+def seconds_left(deadline: float) -> float:
+    """Seconds to a deadline; a `SolverError` once it has passed."""
+    left = deadline - time.perf_counter()
+    if left <= 0.0:
+        raise SolverError(
+            "the time limit has passed before a solution was found",
+            fix="Raise time_limit, or use fewer scenarios or limits.",
+        )
+    return left
+
+
 def solve(
     problem: Any,
     *,
     linear: bool,
     time_limit: float | None = None,
     precise: bool = False,
+    deadline: float = math.inf,
 ) -> Solved:
     """Solve a cvxpy problem by the declared order of solvers.
 
@@ -80,29 +93,36 @@ def solve(
     precise : bool, default False
         Ask Clarabel for 1e-10 instead of 1e-8: its duals then prove the objective to
         six digits. Where it cannot get there it reports the looser status.
+    deadline : float, optional
+        `time.perf_counter` at which the solvers stop.
 
     Raises
     ------
     SolverError
         Every solver failed, ran out of time, or left a constraint violated by more
-        than 1e-6.
+        than 1e-6; or the deadline passed.
     """
     import cvxpy as cp
 
     if linear:
-        _silence_highs()
+        silence_highs()
     path = []
-    end = None if time_limit is None else time.monotonic() + time_limit
+    end = None if time_limit is None else time.perf_counter() + time_limit
     for solver in LINEAR_ORDER if linear else CONIC_ORDER:
         options: dict[str, float] = (
             dict(_PRECISE) if precise and solver == "CLARABEL" else {}
         )
         if end is not None:
-            left = end - time.monotonic()
+            left = end - time.perf_counter()
             if left <= 0:
                 path.append(f"{solver}: no time left of {time_limit:g} s")
                 continue
             options[_TIME_OPTION[solver]] = left
+        if deadline < math.inf:
+            left = seconds_left(deadline)
+            options[_TIME_OPTION[solver]] = min(
+                left, options.get(_TIME_OPTION[solver], left)
+            )
         try:
             with warnings.catch_warnings(), thread_limits(1):
                 # cvxpy warns of inaccurate solutions; the status is checked below.
@@ -125,6 +145,8 @@ def solve(
         path.append(f"{solver}: {status}, largest violation {residual:.1e}")
         if residual <= _RESIDUAL:
             return Solved(True, float(problem.value), tuple(path))
+    if deadline < math.inf:
+        seconds_left(deadline)
     raise SolverError(
         "no solver found an acceptable solution",
         received="; ".join(path),

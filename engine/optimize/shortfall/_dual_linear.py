@@ -30,7 +30,7 @@ from engine.optimize.shortfall._certificate import (
 from engine.optimize.shortfall._conflict import explain, feasible, no_least
 from engine.optimize.shortfall._problem import ShortfallProblem, ShortfallSolution
 from engine.optimize.shortfall._textbook import has_trades, is_linear
-from engine.optimize.solve import _silence_highs
+from engine.optimize.solve import silence_highs
 
 _TOLERANCE = 1e-9
 """Of the dual's dual: limits on weights, and losses scaled to order one."""
@@ -65,7 +65,7 @@ def solve_dual_linear(
         )
     import highspy
 
-    _silence_highs()
+    silence_highs()
     program = _Dual(problem)
     highs = highspy.Highs()
     options: dict[str, Any] = {

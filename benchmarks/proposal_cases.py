@@ -201,7 +201,10 @@ def _names(S: int, N: int) -> dict[str, Thunk]:
     from engine.optimize._propose import propose
 
     inputs = _inputs(S, N)
-    limits = _limits(inputs)._replace(turnover=1.0, tracking_error=0.30, upper=0.4)
+    limits = _limits(inputs)
+    limits = limits._replace(
+        es=1.15 * limits.es, country=1.0, turnover=1.0, tracking_error=1.0, upper=0.4
+    )
     most = min(30, max(6, N // 3))
     constraints = _constraints(inputs, limits, minimum_trade=0.0, max_names=most)
     costs = Costs(5.0)

@@ -1,5 +1,7 @@
 """Limits that cannot all hold: the conflict is irreducible and the way out works."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -247,3 +249,14 @@ def test_the_relaxation_is_not_bought_by_trading_to_and_fro(bps, limit):
         total += (float(words[-1].rstrip("%")) - start) / 100
     # One point of cash band buys 0.1 points of loss, so the loss is what is relaxed.
     assert total == pytest.approx(0.094 - limit, abs=1.5e-3)
+
+
+def test_the_relaxation_in_numbers_is_enough():
+    error = conflict_of(stress_caps=cap(0.10), turnover=0.1)
+    new = {"stress:fixed": 0.10, "turnover": 0.1} | {
+        name: after for name, (_, after) in error.relaxed.items()
+    }
+    assert set(error.relaxed) <= {"stress:fixed", "turnover"} and error.relaxed
+    got = solve(stress_caps=cap(new["stress:fixed"]), turnover=new["turnover"])
+    assert all(c.satisfied for c in got.limits)
+    assert pickle.loads(pickle.dumps(error)).relaxed == error.relaxed

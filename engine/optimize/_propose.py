@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,10 @@ from engine.data.panel import PricePanel
 from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
 from engine.data.view import MarketView
 from engine.errors import DataError, UsageError
+from engine.optimize._objectives import bound
+from engine.optimize._told import told
 from engine.optimize.infeasible import explain
 from engine.optimize.problem import (
-    OBJECTIVES,
     Measure,
     Setup,
     es_measure,
@@ -44,7 +46,7 @@ def propose(
     costs: Costs,
     *,
     benchmark: Portfolio | Mapping[str, float] | None = None,
-    objective: str = "cost_and_active_risk",
+    objective: Any = "cost_and_active_risk",
     active_risk_aversion: float = ACTIVE_RISK_AVERSION,
     market: PricePanel | MarketView | None = None,
     hindsight_parameters: bool = False,
@@ -84,12 +86,7 @@ def propose(
     SolverError
         No solver gave an acceptable answer.
     """
-    if objective not in OBJECTIVES:
-        raise UsageError(
-            "unknown objective",
-            received=repr(objective),
-            expected=", ".join(OBJECTIVES),
-        )
+    objective, term = bound(objective, scenarios)
     if not active_risk_aversion >= 0:
         raise UsageError(
             "active_risk_aversion must not be negative", received=active_risk_aversion
@@ -136,6 +133,7 @@ def propose(
         tracking_error=constraints.tracking_error,
         objective=objective,
         aversion=active_risk_aversion,
+        term=term,
     )
     cash_row = scenarios.assets.index(base_cash)
 
@@ -418,4 +416,5 @@ def _proposal(
         solve_path=path,
         notes=tuple(notes),
         warnings=tuple(extra),
+        **told(setup, solution, w),
     )

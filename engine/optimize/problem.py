@@ -18,6 +18,7 @@ import numpy as np
 
 from engine._typing import Matrix, Vector
 from engine.constraints import Constraints, StressCap
+from engine.optimize._objectives import BUILDERS, Builder, Terms, parts_of
 from engine.optimize.solve import Solved, solve
 from engine.risk import tail_weights, value_at_risk
 from engine.scenarios import ScenarioSet
@@ -25,7 +26,6 @@ from engine.scenarios import ScenarioSet
 PERMISSIONS = "no-buy, no-sell and locked"
 _LEAST_LEFT = 0.5
 """No real trade costs more of the book than this."""
-OBJECTIVES = ("cost_and_active_risk", "minimum_cost", "minimum_variance")
 _CUT_TOLERANCE = 1e-7
 _QUANTILE_TOLERANCE = 1e-5
 _IDLE = 1e-7
@@ -91,6 +91,8 @@ class Setup:
     tracking_error: float | None
     objective: str
     aversion: float
+    term: Builder | None = None
+    """What is minimised; by default the builder of the objective's name."""
 
 
 @dataclass
@@ -105,6 +107,8 @@ class Solution:
     duals: dict[str, float]
     slacks: dict[str, float]
     rounds: int
+    parts: dict[str, float] = field(default_factory=dict)
+    """Value of each part of the objective."""
 
 
 def stress_measure(cap: StressCap, scenarios: ScenarioSet, moves: Any) -> Measure:
@@ -248,6 +252,7 @@ class _Program:
         self.slack: dict[str, Any] = {}
         self.named: dict[str, list] = {}
         self.planes: list[list[Any]] = []
+        self.formed = None
 
         def keep(name: str) -> bool:
             return only is None or name in only
@@ -289,9 +294,9 @@ class _Program:
             if keep(name):
                 extra = room(name)
                 total = cp.sum(w[np.flatnonzero(mask)])
-                self.named[name] = [
-                    total <= (high - less(name)) * nav + extra,
-                    (low + less(f"{name} (least)")) * nav - total <= extra,
+                self.named[name] = [total <= (high - less(name)) * nav + extra]
+                self.named[f"{name} (least)"] = [
+                    (low + less(f"{name} (least)")) * nav - total <= extra
                 ]
         if keep("lower bounds"):
             self.named["lower bounds"] = [setup.lower * nav - w <= room("lower bounds")]
@@ -310,13 +315,12 @@ class _Program:
         self.linear = not conic
         if elastic:
             objective = cp.sum(cp.hstack(list(self.slack.values()))) + 1e-4 * cost
-        elif setup.objective == "minimum_cost":
-            objective = cost
         else:
-            self.linear = False
-            whole = setup.objective == "minimum_variance"
-            risk = setup.risk_root.T @ w if whole else active
-            objective = cost + setup.aversion * cp.sum_squares(risk)
+            build = setup.term or BUILDERS[setup.objective]
+            self.formed = build(Terms(setup, w, b, s, nav, cost, active))
+            objective = self.formed.value
+            constraints += self.formed.constraints
+            self.linear = self.linear and self.formed.linear
         self.problem = cp.Problem(cp.Minimize(objective), constraints)
 
     def fits(self) -> bool:
@@ -341,7 +345,8 @@ class _Program:
         slacks = {
             k: max(0.0, float(v.value)) / after.sum() for k, v in self.slack.items()
         }
-        return Solution(solved, after / after.sum(), after, duals, slacks, 0)
+        parts = parts_of(self.formed)
+        return Solution(solved, after / after.sum(), after, duals, slacks, 0, parts)
 
 
 def _least_left(setup: Setup) -> float:

@@ -48,6 +48,8 @@ from .montecarlo import regime_switching as regime_switching
 from .montecarlo import simulate as simulate
 from .montecarlo import stream as stream
 from .montecarlo import stream_risk as stream_risk
+from .optimize._frontier import ProposalFrontier as ProposalFrontier
+from .optimize._frontier import proposal_frontier as proposal_frontier
 from .optimize._propose import propose as propose
 from .proposal import LimitCheck as LimitCheck
 from .proposal import Outcome as Outcome

@@ -48,6 +48,9 @@ from .montecarlo import regime_switching as regime_switching
 from .montecarlo import simulate as simulate
 from .montecarlo import stream as stream
 from .montecarlo import stream_risk as stream_risk
+from .optimize._alternatives import Alternative as Alternative
+from .optimize._alternatives import Alternatives as Alternatives
+from .optimize._alternatives import alternatives as alternatives
 from .optimize._frontier import ProposalFrontier as ProposalFrontier
 from .optimize._frontier import proposal_frontier as proposal_frontier
 from .optimize._propose import propose as propose

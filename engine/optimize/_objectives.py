@@ -45,6 +45,8 @@ class Formed:
     """Expressions that sum to the objective, by what they are."""
     constraints: list[Any] = field(default_factory=list)
     linear: bool = True
+    reported: dict[str, Any] | None = None
+    """What is told of the solution, where it is not the parts."""
 
     @property
     def value(self) -> Any:
@@ -113,7 +115,8 @@ def parts_of(formed: Formed | None) -> dict[str, float]:
     """Value of each part after a solve."""
     if formed is None:
         return {}
-    return {k: float(np.asarray(_value(v))) for k, v in formed.parts.items()}
+    told = formed.parts if formed.reported is None else formed.reported
+    return {k: float(np.asarray(_value(v))) for k, v in told.items()}
 
 
 def _value(expression: Any) -> Any:

@@ -54,6 +54,8 @@ from .optimize._alternatives import alternatives as alternatives
 from .optimize._frontier import ProposalFrontier as ProposalFrontier
 from .optimize._frontier import proposal_frontier as proposal_frontier
 from .optimize._propose import propose as propose
+from .optimize._robustness import Robustness as Robustness
+from .optimize._robustness import robustness as robustness
 from .proposal import LimitCheck as LimitCheck
 from .proposal import Outcome as Outcome
 from .proposal import Proposal as Proposal

@@ -272,9 +272,13 @@ def _descend(at, limits: Sequence[float]) -> list[FrontierPoint]:
 def _grid(at, before: float, points: int) -> list[FrontierPoint]:
     """Even steps from the loss today to the tightest limit, found by bisection."""
     loosest = max(before, 0.0)
+
+    def steps(end: float) -> list[float]:
+        return np.linspace(loosest, end, points)[:-1].tolist()
+
     lowest = at(0.0)
     if lowest.proposal is not None or loosest <= 0.0:
-        return [*_descend(at, np.linspace(loosest, 0.0, points)[:-1]), lowest]
+        return [*_descend(at, steps(0.0)), lowest]
     good, refused = at(loosest), lowest
     if good.proposal is None:  # another limit cannot be met, whatever this one
         return [good]
@@ -284,8 +288,7 @@ def _grid(at, before: float, points: int) -> list[FrontierPoint]:
             refused = middle
         else:
             good = middle
-    inner = np.linspace(loosest, good.limit, points)[:-1]
-    return [*_descend(at, [float(x) for x in inner]), good, refused]
+    return [*_descend(at, steps(good.limit)), good, refused]
 
 
 def annual_covariance(scenarios: ScenarioSet) -> np.ndarray:

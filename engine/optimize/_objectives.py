@@ -101,7 +101,8 @@ def bound(objective: Any, scenarios: ScenarioSet) -> tuple[str, Builder]:
         A name that is not known.
     """
     if callable(objective):
-        return str(getattr(objective, "name", "own")), objective
+        build: Any = objective
+        return str(getattr(objective, "name", "own")), build
     if objective not in OBJECTIVES:
         raise UsageError(
             "unknown objective",

@@ -230,7 +230,7 @@ def robustness(
             break
         rows.append(_drawn_again(fresh, before, after, level, seed))
     return Robustness(
-        tuple(r for r in rows if r is not None),
+        tuple(rows),
         proposal.cost,
         proposal.turnover,
         "" if as_of is None else str(as_of),
@@ -263,15 +263,16 @@ class _Views:
         """The quantile of severities that limits use, gains left out."""
         draws = moves_of(shock, self.base).draws
         a, b = self._losses(np.minimum(draws, 0.0))
-        risk = [value_at_risk(x, level=self.quantile) for x in (a, b)]
+        old, new = (value_at_risk(x, level=self.quantile) for x in (a, b))
         error, share = self._bootstrap(a, b)
         better = float((b < a - _FEW).mean()) if len(draws) > 1 else math.nan
         return Comparison(
             kind,
             name,
             f"{self.quantile:.0%} severity",
-            *risk,
-            risk[1] - risk[0],
+            old,
+            new,
+            new - old,
             error,
             better if math.isnan(share) else share,
         )
@@ -302,7 +303,7 @@ class _Views:
         """Expected shortfall of the base scenarios, drawn again with replacement."""
         base = self.base
         losses = [base.losses(w) for w in (self.before, self.after)]
-        risk = [expected_shortfall(x, level=level, p=base.p) for x in losses]
+        old, new = (expected_shortfall(x, level=level, p=base.p) for x in losses)
         orders = [np.argsort(-x, kind="stable") for x in losses]
         n = base.p.size
         equal = np.full(n, 1.0 / n)
@@ -320,8 +321,9 @@ class _Views:
             "scenarios",
             "base scenarios resampled",
             f"{level:.0%} expected shortfall",
-            *risk,
-            risk[1] - risk[0],
+            old,
+            new,
+            new - old,
             float(changes.std(ddof=1)),
             float((changes < -_FEW).mean()),
         )
@@ -354,7 +356,7 @@ def _fresh(scenarios: ScenarioSet, seed: int) -> ScenarioSet | None:
 
 def _drawn_again(
     fresh: ScenarioSet, before: Vector, after: Vector, level: float, seed: int
-) -> Comparison | None:
+) -> Comparison:
     name, measure = f"fresh scenarios, seed {seed}", f"{level:.0%} expected shortfall"
     try:
         d = difference("expected_shortfall", fresh, before, after, level=level)

@@ -168,3 +168,90 @@ def test_parts_of_the_objective_are_its_terms():
     assert found.objective_parts["active risk"] == pytest.approx(
         (X @ active).var() * 12, rel=1e-3
     )
+
+
+# Reasons ----------------------------------------------------------------------
+
+
+def reasons_of(proposal):
+    """Of sales and purchases above what solvers leave."""
+    return {t.ticker: t.reason for t in proposal.trades if t.value < -10.0}, {
+        t.ticker: t.reason for t in proposal.trades if t.value > 10.0
+    }
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("objective", ["cost_and_active_risk", "minimum_cost"])
+def test_a_sale_names_a_limit_that_has_a_price_and_that_it_relieves(seed, objective):
+    rng = np.random.default_rng(seed)
+    w0 = np.r_[rng.dirichlet(np.ones(6)) * 0.95, 0.05]
+    losses = -rng.uniform(0.0, 0.4, (2, 6))
+    shocks = [Fixed(np.r_[x, 0.0], name=f"s{k}") for k, x in enumerate(losses)]
+    caps = tuple(
+        StressCap(s, 0.85 * float(-s.draws[0] @ w0), "central") for s in shocks
+    )
+    found = propose(
+        book(w0),
+        random_set(seed, country=("US",) * 4 + ("TW", "TW", "")),
+        Constraints(stress_caps=caps, minimum_trade=1e-6),
+        Costs(half_spread_bps=20.0),
+        objective=objective,
+    )
+    sales, purchases = reasons_of(found)
+    prices = found.prices
+    bought = np.maximum(found.target - w0, 0.0)
+    bought /= bought.sum()
+    for ticker, reason in sales.items():
+        named = [k for k in ("s0", "s1") if f"under {k};" in reason]
+        assert len(named) == 1
+        k = int(named[0][1])
+        i = int(ticker[1])
+        assert prices[f"stress:{named[0]}"] > 1e-6
+        mine, theirs = -losses[k, i], float(-np.r_[losses[k], 0.0] @ bought)
+        assert mine > theirs
+        assert f"loses {mine:.1%} under" in reason
+        # No other limit is relieved more by this sale.
+        other = 1 - k
+        pulls = [
+            prices[f"stress:s{j}"]
+            * (-losses[j, i] - float(-np.r_[losses[j], 0.0] @ bought))
+            for j in (k, other)
+        ]
+        assert pulls[0] >= pulls[1] - 1e-9
+    for ticker, reason in purchases.items():
+        if not ticker.startswith("CASH"):
+            for k in ("s0", "s1"):
+                if prices[f"stress:{k}"] > 1e-6:
+                    assert f" under {k}" in reason
+
+
+def test_reasons_of_other_limits_and_objectives():
+    sales, purchases = reasons_of(
+        solved(stress_caps=(), groups=GroupLimit("country", "TW", upper=0.4))
+    )
+    assert set(sales.values()) == {"brings country:TW within its limit"}
+    assert all(r.startswith("unknown: restores risk") or "takes what leaves" in r
+               for r in purchases.values())  # fmt: skip
+    sales, purchases = reasons_of(
+        solved(stress_caps=(), groups=GroupLimit("ticker", "A0", lower=0.2))
+    )
+    assert purchases["A0"] == "unknown: brings ticker:A0 up to its least"
+    assert set(sales.values()) <= {
+        "makes room for ticker:A0",
+        "lowers risk against the benchmark",
+    }
+    sales, purchases = reasons_of(solved("minimum_variance", stress_caps=()))
+    assert set(sales.values()) == {"lowers variance"}
+    assert set(purchases.values()) == {"unknown: lowers variance"}
+    sales, _ = reasons_of(solved(stress_caps=(), es_cap=0.09))
+    assert all("under expected shortfall; what is bought" in r for r in sales.values())
+
+
+def test_what_turnover_holds_back_says_so():
+    found = solved("minimum_variance", stress_caps=(), turnover=0.05)
+    assert found.prices["turnover"] > 1e-6
+    assert all(
+        t.reason.endswith("as far as turnover allows")
+        for t in found.trades
+        if not t.ticker.startswith("CASH")
+    )

@@ -5,6 +5,7 @@ from . import parallel as parallel
 from . import risk as risk
 from . import sampling as sampling
 from . import shocks as shocks
+from ._black_litterman import black_litterman as black_litterman
 from ._stress import ShockResult as ShockResult
 from ._stress import StressReport as StressReport
 from ._stress import stress as stress

@@ -304,6 +304,9 @@ def propose(
     run: Run | None = None,
     shock: ChosenShock | None = None,
     limits: Limits | None = None,
+    frontier: Annotated[bool, Parameter(negative=())] = False,
+    robustness: Annotated[bool, Parameter(negative=())] = False,
+    alternatives: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Propose the cheapest trades that bring the shock loss within the limit.
 
@@ -311,9 +314,18 @@ def propose(
     ----------
     book
         Portfolio file: ticker and one of shares, value, weight.
+    frontier
+        Also the proposal at every limit from the loss today to the tightest.
+    robustness
+        Also under other lenses, presets, past episodes and scenarios drawn again.
+    alternatives
+        Also the proposals almost as good: fewest trades, least turnover, farthest.
     """
-    from backtests.cli import show
-    from backtests.job import constraints_of, prepare, shock_limit
+    from backtests.cli import proposing, show
+    from backtests.job import compared_shocks, constraints_of, prepare, shock_limit
+    from engine import alternatives as run_alternatives
+    from engine import proposal_frontier
+    from engine import robustness as run_robustness
     from engine.optimize._propose import propose as run_propose
 
     source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
@@ -322,21 +334,31 @@ def propose(
     panel = source.load(holdings)
     view, priced, scenarios = prepare(holdings, panel, chosen)
     limit = shock_limit(priced, scenarios, chosen)
-    proposal = run_propose(
+    problem = (
         priced,
         scenarios,
         constraints_of(priced, scenarios, chosen, limit, view),
         chosen.costs,
-        market=view,
+    )
+    proposal = run_propose(*problem, market=view)
+    more = proposing.More(
+        proposal_frontier(*problem, market=view) if frontier else None,
+        run_robustness(
+            proposal, priced, scenarios, shocks=compared_shocks(chosen), panel=view
+        )
+        if robustness
+        else None,
+        run_alternatives(*problem, market=view) if alternatives else None,
     )
     if run.out is not None:
         from engine.data.files import write_csv
 
         write_csv(run.out, proposal.to_frame())
     if run.json:
-        show.emit_json(proposal.to_dict())
+        show.emit_json(proposing.document(proposal, more))
         return
     show.proposal_table(proposal, source.base_currency)
+    proposing.tables(proposal, more)
 
 
 @app.command

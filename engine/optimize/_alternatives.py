@@ -223,6 +223,15 @@ def alternatives(
     if setup is None or best.outcome is Outcome.NO_TRADE:
         return Alternatives(best, tolerance, ())
     search = _Search(setup, name, recorded.build, tolerance, constraints.minimum_trade)
+
+    def within(goal: Goal) -> Proposal:
+        """Leave less of the tolerance where rounding needs the rest."""
+        shares = (1.0, 0.8, 0.5)
+        tried = [run(search.near(goal))]
+        while not _good(tried[-1]) and len(tried) < len(shares):
+            tried.append(run(search.near(goal, shares[len(tried)])))
+        return tried[-1] if _good(tried[-1]) else tried[0]
+
     found = []
     for kind in kinds:
         if kind == "fewest_trades":
@@ -230,10 +239,10 @@ def alternatives(
             got = run(Among(name, search.build, search.mask(support)))
         elif kind == "least_turnover":
             proved = all(m.is_es or m.level is None for m in setup.measures)
-            got = run(search.near(turnover))
+            got = within(turnover)
         else:
             proved = False
-            got = run(search.near(towards(search.farthest(seed))))
+            got = within(towards(search.farthest(seed)))
         found.append(
             Alternative(
                 kind,
@@ -265,8 +274,9 @@ class _Search:
         self.value = sum(self.best.parts.values())
         self.ceiling = self.value + max(tolerance * abs(self.value), _SMALLEST * 1e-3)
 
-    def near(self, goal: Goal) -> Near:
-        return Near(self.name, self.build, self.ceiling, goal)
+    def near(self, goal: Goal, share: float = 1.0) -> Near:
+        ceiling = self.value + share * (self.ceiling - self.value)
+        return Near(self.name, self.build, ceiling, goal)
 
     def _solve(self, build: Any) -> Solution:
         # Cuts of expected shortfall stay valid; each solve adds to its own copy.

@@ -65,13 +65,17 @@ class Comparison(NamedTuple):
             verdict = f"{abs(change):.2%} {word}{error}"
         share = "" if math.isnan(self.better) else f"; better in {self.better:.0%}"
         return (
-            f"{self.name}, {self.measure}: {_loss(self.after)} instead of "
-            f"{_loss(self.before)}, {verdict}{share}."
+            f"{self.name}, {self.measure}: {_loss(self.after, self.before)}, "
+            f"{verdict}{share}."
         )
 
 
-def _loss(x: float) -> str:
-    return f"gains {-x:.2%}" if x < -_SAME else f"loses {abs(x):.2%}"
+def _loss(after: float, before: float) -> str:
+    verb = "gains" if after < -_SAME else "loses"
+    if (before < -_SAME) == (after < -_SAME):
+        return f"{verb} {abs(after):.2%} instead of {abs(before):.2%}"
+    other = "gaining" if before < -_SAME else "losing"
+    return f"{verb} {abs(after):.2%} instead of {other} {abs(before):.2%}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

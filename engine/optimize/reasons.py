@@ -187,7 +187,7 @@ def _of_purchase(i: int, found: list[Force], sold: dict[str, float], role: str) 
     if best is None:
         why = "takes proceeds"
     elif best.kind == "loss":
-        why = f"takes proceeds: what is sold {_loses(sold[best.key])}"
+        why = "takes proceeds"
     elif best.kind == "group":
         why = f"takes what leaves {best.name}"
     elif best.kind == "least":
@@ -199,7 +199,10 @@ def _of_purchase(i: int, found: list[Force], sold: dict[str, float], role: str) 
     else:
         why = f"lowers {best.name}"
     losses = [
-        f"{_loses(f.marginal[i])} under {f.plain}" for f in found if f.kind == "loss"
+        f"{_loses(f.marginal[i])} under {f.plain} where what is sold "
+        f"{_loses(sold[f.key])}"
+        for f in found
+        if f.kind == "loss"
     ]
     return f"{role}: {', '.join([why, *losses])}"
 

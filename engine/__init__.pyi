@@ -54,6 +54,8 @@ from .optimize._alternatives import Alternatives as Alternatives
 from .optimize._alternatives import alternatives as alternatives
 from .optimize._frontier import ProposalFrontier as ProposalFrontier
 from .optimize._frontier import proposal_frontier as proposal_frontier
+from .optimize._objectives import Objective as Objective
+from .optimize._objectives import objective as objective
 from .optimize._propose import propose as propose
 from .optimize._robustness import Robustness as Robustness
 from .optimize._robustness import robustness as robustness

@@ -83,33 +83,87 @@ BUILDERS: dict[str, Builder] = {
 }
 """Objectives that need no more than the problem itself."""
 
-OBJECTIVES = tuple(BUILDERS)
+
+@dataclass(frozen=True)
+class Objective:
+    """The name of an objective and its options; made by `objective`."""
+
+    name: str
+    options: tuple[tuple[str, Any], ...]
+
+    def build(self, scenarios: ScenarioSet) -> Builder:
+        """Return the builder on these scenarios."""
+        if self.name in BUILDERS:
+            return BUILDERS[self.name]
+        from engine.optimize._scenario_objectives import FACTORIES
+
+        return FACTORIES[self.name](scenarios, **dict(self.options))
 
 
-def bound(objective: Any, scenarios: ScenarioSet) -> tuple[str, Builder]:
+def objective(name: str, **options: Any) -> Objective:
+    """Name what a proposal minimises, with options.
+
+    Parameters
+    ----------
+    name : str
+        ``cost_and_active_risk``, ``minimum_cost``, ``minimum_variance``,
+        ``minimum_shortfall``, ``minimum_entropic``, ``minimum_drawdown``,
+        ``tracking_error``, ``maximum_return``, ``maximum_utility``, ``maximum_ratio``
+        or ``worst_case``; trading cost is part of each.
+    **options
+        level (0.95), of a tail; radius, of the ball of relative entropy, instead of
+        it; risk_aversion (2.5); uncertainty (0) and years, of a robust mean; shocks.
+
+    Raises
+    ------
+    UsageError
+        An unknown name, or an option that the objective does not have.
+    """
+    import inspect
+
+    from engine.optimize._scenario_objectives import FACTORIES
+
+    known = (*BUILDERS, *FACTORIES)
+    if name not in known:
+        raise UsageError(
+            "unknown objective", received=repr(name), expected=", ".join(known)
+        )
+    accepted = (
+        list(inspect.signature(FACTORIES[name]).parameters)[1:]
+        if name in FACTORIES
+        else []
+    )
+    for key in options:
+        if key not in accepted:
+            raise UsageError(
+                f"{name} has no such option",
+                received=key,
+                expected=", ".join(accepted) or "none",
+            )
+    return Objective(name, tuple(options.items()))
+
+
+def bound(given: Any, scenarios: ScenarioSet) -> tuple[str, Builder]:
     """Return the name of an objective and its builder on these scenarios.
 
     Parameters
     ----------
-    objective : str or Builder
-        A name of `OBJECTIVES`; a builder of one's own needs an attribute ``name``.
+    given : str, Objective or Builder
+        A builder of one's own needs an attribute ``name``.
     scenarios : ScenarioSet
 
     Raises
     ------
     UsageError
         A name that is not known.
+    ModelError
+        Means that the objective needs are not there.
     """
-    if callable(objective):
-        build: Any = objective
-        return str(getattr(objective, "name", "own")), build
-    if objective not in OBJECTIVES:
-        raise UsageError(
-            "unknown objective",
-            received=repr(objective),
-            expected=", ".join(OBJECTIVES),
-        )
-    return objective, BUILDERS[objective]
+    if callable(given):
+        build: Any = given
+        return str(getattr(given, "name", "own")), build
+    chosen = given if isinstance(given, Objective) else objective(given)
+    return chosen.name, chosen.build(scenarios)
 
 
 def parts_of(formed: Formed | None) -> dict[str, float]:

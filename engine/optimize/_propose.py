@@ -63,7 +63,8 @@ def propose(
     costs : Costs
     benchmark : Portfolio or mapping, optional
         What active risk is measured against; the current holdings by default.
-    objective : {"cost_and_active_risk", "minimum_cost", "minimum_variance"}
+    objective : str or Objective
+        A name, or `engine.objective` for one with options, which lists the names.
         Default: trading cost plus ``active_risk_aversion`` times active variance a
         year. Cash stays within its band: selling frees cash that no shock touches, so
         cost alone would answer every shock with cash. ``minimum_cost`` therefore warns

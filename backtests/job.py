@@ -24,7 +24,10 @@ from engine.data.view import MarketView
 from engine.errors import DataError, UsageError
 from engine.model import ReturnModel, fit
 from engine.montecarlo import simulate
+from engine.optimize._alternatives import alternatives
+from engine.optimize._frontier import proposal_frontier
 from engine.optimize._propose import propose
+from engine.optimize._robustness import robustness
 from engine.optimize.problem import stress_measure
 from engine.proposal import Proposal
 from engine.scenarios import ScenarioSet
@@ -68,6 +71,8 @@ class Settings:
         Needed wherever the shock is used before it was known.
     funds : {"estimated", "bands"}
         Treatment of funds without a document, as in `engine.fit`.
+    committee : bool
+        Also the frontier of the proposal, other views and alternatives in the report.
     """
 
     as_of: Any = None
@@ -92,6 +97,7 @@ class Settings:
     schedule: str = "monthly"
     hindsight_parameters: bool = False
     funds: str = "estimated"
+    committee: bool = False
 
 
 @dataclass(frozen=True)
@@ -276,13 +282,23 @@ def run_job(
     before = stress(book, scenarios, shocks, level=settings.level)
     limit = shock_limit(book, scenarios, settings)
     say(2, "propose")
-    proposal = propose(
-        book,
-        scenarios,
-        constraints_of(book, scenarios, settings, limit, view),
-        settings.costs,
-        market=view,
-    )
+    limits = constraints_of(book, scenarios, settings, limit, view)
+    proposal = propose(book, scenarios, limits, settings.costs, market=view)
+    committee: dict[str, Any] = {}
+    if settings.committee:
+        problem = book, scenarios, limits, settings.costs
+        committee = {
+            "frontier": proposal_frontier(*problem, market=view),
+            "robustness": robustness(
+                proposal,
+                book,
+                scenarios,
+                shocks=shocks,
+                panel=view,
+                level=settings.level,
+            ),
+            "alternatives": alternatives(*problem, market=view),
+        }
     after = stress(proposal.weights, scenarios, shocks, level=settings.level)
     results: tuple[BacktestResult, ...] = ()
     if settings.start is not None:
@@ -316,6 +332,7 @@ def run_job(
             history=past_losses(before, view),
             stamps=tuple(dict.fromkeys(stamps)),
             provenance=_provenance(panel, before, settings, limit),
+            **committee,
         ),
     )
 

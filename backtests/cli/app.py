@@ -470,6 +470,7 @@ def report(
     limits: Limits | None = None,
     walk: Walk | None = None,
     title: str = "Cheap-model shock: stress, proposal, backtest",
+    committee: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Stress, propose, backtest, and write one HTML file.
 
@@ -479,13 +480,17 @@ def report(
         Portfolio file: ticker and one of shares, value, weight.
     title
         Heading of the report.
+    committee
+        Also the frontier of the proposal, other views of it and alternatives.
     """
+    from dataclasses import replace
+
     from backtests.cli import show
     from backtests.job import run_job
     from backtests.report import write_report
 
     source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
-    chosen = settings(run, shock, limits, walk or Walk())
+    chosen = replace(settings(run, shock, limits, walk or Walk()), committee=committee)
     target = run.out or Path("out")
     if target.suffix != ".html":
         target = target / "report.html"

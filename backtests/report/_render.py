@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 from matplotlib import rc_context
 
-from backtests.report import _figures, _runs, _tables
+from backtests.report import _committee, _figures, _runs, _tables
 from backtests.report._inputs import (
     ReportInputs,
     Run,
@@ -75,6 +75,7 @@ def write_report(path: str | os.PathLike, inputs: ReportInputs) -> Path:
             _tables.runs_table(inputs, runs),
             _tables.seeds_table(inputs, columns),
             _tables.provenance(inputs, runs),
+            *_committee.tables(inputs),
         )
         if t is not None
     }
@@ -90,6 +91,7 @@ def write_report(path: str | os.PathLike, inputs: ReportInputs) -> Path:
             pictures={k: p._replace(svg=Markup(p.svg)) for k, p in pictures.items()},
             proposal=inputs.proposal,
             notes=notes(inputs),
+            committee=_committee.sentences(inputs),
         )
     )
     folder = path.parent / f"{path.stem}_tables"
@@ -127,6 +129,7 @@ def draw_all(
             _runs.walk_forward(inputs, runs),
             _runs.around(inputs, runs),
             _runs.seeds(inputs, columns),
+            _committee.picture(inputs),
         ]
     pictures = {p.key: p for p in made if p is not None}
     return pictures, {} if found is None else found[0]

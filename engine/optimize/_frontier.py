@@ -125,6 +125,13 @@ class ProposalFrontier(Value):
         ]
         return pd.DataFrame(rows, columns=columns)
 
+    def to_dict_rows(self) -> list[dict[str, Any]]:
+        """Rows of the frame as plain numbers and text."""
+        return [
+            {str(k): v for k, v in r.items()}
+            for r in self.to_frame().to_dict("records")
+        ]
+
     def sentences(self) -> tuple[str, ...]:
         """Where protection is cheap, where it becomes dear, and where it ends."""
         out = []

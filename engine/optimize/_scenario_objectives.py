@@ -282,11 +282,10 @@ def _entropic(
     scenarios: ScenarioSet, *, level: float = 0.95, radius: float | None = None
 ) -> Entropic:
     base = scenarios.base()
-    if radius is None:
-        radius = -math.log1p(-check_level(level))
-    if not (math.isfinite(radius) and radius >= 0.0):
+    reach = -math.log1p(-check_level(level)) if radius is None else float(radius)
+    if not (math.isfinite(reach) and reach >= 0.0):
         raise UsageError("a radius of relative entropy is positive", received=radius)
-    return Entropic("minimum_entropic", base.returns, base.p, float(radius))
+    return Entropic("minimum_entropic", base.returns, base.p, reach)
 
 
 def _drawdown(scenarios: ScenarioSet, *, level: float = 0.95) -> Drawdown:
@@ -350,13 +349,14 @@ def _utility(
 
 def _years(scenarios: ScenarioSet, years: float | None) -> float:
     """Length of the sample behind the means, one year where it is not known."""
-    if years is None:
+    length = years
+    if length is None:
         window = getattr(scenarios.model, "window", (None, None, 0))
         periods = getattr(scenarios.model, "periods_per_year", 1.0)
-        years = window[2] / periods or 1.0
-    if not (math.isfinite(years) and years > 0.0):
+        length = window[2] / periods or 1.0
+    if not (math.isfinite(length) and length > 0.0):
         raise UsageError("years must be positive", received=years)
-    return float(years)
+    return float(length)
 
 
 def _ratio(scenarios: ScenarioSet) -> Ratio:

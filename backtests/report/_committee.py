@@ -171,9 +171,7 @@ def picture(inputs: ReportInputs) -> Picture | None:
     )
     refused = [p.limit for p in found.points if p.proposal is None]
     if refused:
-        axis.axvspan(
-            min(0.0, min(refused)), max(refused), color="#F2F2F2", hatch="////"
-        )
+        axis.axvspan(min(0.0, min(refused)), max(refused), color="#F2F2F2")
     proposal = inputs.proposal
     if proposal is not None and found.shock in proposal.stress_after:
         x, y = proposal.stress_after[found.shock], proposal.cost * 1e4
@@ -197,5 +195,5 @@ def picture(inputs: ReportInputs) -> Picture | None:
         "What protection costs",
         f"Trading cost against the loss that remains under {found.shock}",
         "Every point is the best proposal at that limit, all other limits kept. "
-        "Hatched: no portfolio meets it.",
+        "Grey: no portfolio meets it.",
     )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from engine._base import Value, html_table
-from engine._proposal_words import saving
+from engine._proposal_words import IDLE, saving
 from engine._typing import Vector
 from engine.constraints import Constraints
 from engine.costs import Costs
@@ -135,7 +135,8 @@ class ProposalFrontier(Value):
     def sentences(self) -> tuple[str, ...]:
         """Where protection is cheap, where it becomes dear, and where it ends."""
         out = []
-        traded = [p for p in self.feasible if p.proposal and p.proposal.trades]
+        # Where other limits alone cause the trades, this one has no price yet.
+        traded = [p for p in self.feasible if p.price > IDLE]
         if traded:
             for p, word in ((traded[0], "first"), (traded[-1], "last")):
                 assert p.proposal is not None

@@ -177,16 +177,12 @@ def _of_purchase(i: int, found: list[Force], sold: dict[str, float], role: str) 
     where there is no other.
     """
     pulls = [(f.price * (sold[f.key] - f.marginal[i]), f) for f in found]
-    best = _strongest(
-        [
-            (pull, f)
-            for pull, f in pulls
-            if f.kind != "loss" and (f.name != "active risk" or f.marginal[i] < 0)
-        ]
-    ) or _strongest(pulls)
+    # Active risk is what cash would leave: an asset that moves with what was sold
+    # takes some of it back, though less than what was sold would.
+    active = [(-f.price * f.marginal[i], f) for f in found if f.name == "active risk"]
+    apart = [(x, f) for x, f in pulls if f.kind != "loss" and f.name != "active risk"]
+    best = _strongest(apart + active)
     if best is None:
-        why = "takes proceeds"
-    elif best.kind == "loss":
         why = "takes proceeds"
     elif best.kind == "group":
         why = f"takes what leaves {best.name}"

@@ -205,7 +205,7 @@ def robustness(
     hindsight = hindsight_parameters or scenarios.hindsight_parameters
     notes = check_known(list(shocks), scenarios, hindsight)
     views = _Views(scenarios.base(), before, after, resamples, quantile)
-    rows = views.lenses(shocks[0])
+    rows = views.lenses(shocks[0], notes)
     rows += [views.central(shock, "preset", shock.name) for shock in shocks]
     chosen = episodes
     as_of = getattr(scenarios.model, "as_of", None)
@@ -255,13 +255,21 @@ class _Views:
         outcome = (1.0 + self.mean) * (1.0 + moves) - 1.0
         return -(outcome @ self.before), -(outcome @ self.after)
 
-    def lenses(self, shock: Any) -> list[Comparison]:
+    def lenses(self, shock: Any, notes: list[str]) -> list[Comparison]:
         seen = (
             [(f"{shock.name}, {x} lens", shock.with_lens(x)) for x in LENSES]
             if hasattr(shock, "with_lens")
             else [(shock.name, shock)]
         )
-        return [self.severe(view, "lens", name) for name, view in seen]
+        rows = []
+        for name, view in seen:
+            try:
+                rows.append(self.severe(view, "lens", name))
+            except ModelError as error:  # too few AI names to pass a shock on from
+                if len(seen) == 1:
+                    raise
+                notes.append(f"{name} does not apply: {error}")
+        return rows
 
     def severe(self, shock: Any, kind: str, name: str) -> Comparison:
         """The quantile of severities that limits use, gains left out."""

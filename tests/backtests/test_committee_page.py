@@ -23,23 +23,23 @@ from engine import (
 )
 
 UNIVERSE = Universe(
-    ("NVDX", "NETX", "SOFX", "FOOD"),
-    asset_class=("equity",) * 4,
-    role=("accelerator", "network", "software", "none"),
-    sector=("Information Technology",) * 3 + ("Consumer Staples",),
-    country=("US",) * 4,
-    quote_currency=("USD",) * 4,
+    ("NVDX", "NETX", "SOFX", "FOOD", "PWRX"),
+    asset_class=("equity",) * 5,
+    role=("accelerator", "network", "software", "none", "power_gen"),
+    sector=("Information Technology",) * 3 + ("Consumer Staples", "Utilities"),
+    country=("US",) * 5,
+    quote_currency=("USD",) * 5,
 )
 HELD = {"NVDX": 0.4, "NETX": 0.25, "SOFX": 0.2, "FOOD": 0.1, "CASH:USD": 0.05}
 
 
 @pytest.fixture(scope="module")
 def parts():
-    B = np.random.default_rng(0).normal(0.01, 0.004, (4, 1))
+    B = np.random.default_rng(0).normal(0.01, 0.004, (5, 1))
     model = ReturnModel(
         assets=UNIVERSE.tickers,
-        mean=np.zeros(4),
-        covariance=B @ B.T + 1e-4 * np.eye(4),
+        mean=np.zeros(5),
+        covariance=B @ B.T + 1e-4 * np.eye(5),
         tail_dof=np.inf,
         return_kind="log",
         periods_per_year=252.0,
@@ -89,7 +89,7 @@ def test_the_numbers_are_those_of_the_parts(page, parts):
     price = parts["proposal"].prices["stress:cheap-model:market_view"]
     assert f">{price * 100:.2f}<" in text
     worst = parts["robustness"].worst
-    assert f"+{100 * worst.difference:.2f} (worst)" in text
+    assert f"+{100 * worst.difference:.2f}% (worst)" in text
     rows = re.search(r'id="table-frontier".*?</table>', text, re.S).group()
     assert rows.count("<tr>") == 1 + len(parts["frontier"].points)
     assert rows.count("not to be met") == 1

@@ -11,6 +11,7 @@ from engine import (
     Constraints,
     Costs,
     LookAheadError,
+    Portfolio,
     Proposal,
     ReturnModel,
     StressCap,
@@ -61,8 +62,6 @@ def drawn(as_of="2025-02-20", n=4000, dof=5.0):
 
 @pytest.fixture(scope="module")
 def case():
-    from engine import Portfolio
-
     scenarios = drawn()
     held = Portfolio.from_weights(HELD, 1e6, "USD")
     cap = StressCap(CheapModelShock(), 0.06)
@@ -81,6 +80,31 @@ def test_the_lens_of_the_limit_repeats_the_proposal(case):
         frame.index
     )
     assert row["difference"] < 0 and row["better"] > 0.99
+
+
+def test_a_lens_that_does_not_apply_is_named():
+    """Two AI names are too few to pass a shock on from: the other lens remains."""
+    scenarios = drawn()
+    keep = [0, 1, 3, 4, 6]
+    names = tuple(scenarios.assets[i] for i in keep)
+    few = ("NVDX", "NETX", "SOFX", "FOOD")
+    model = replace(
+        scenarios.model,
+        assets=few,
+        mean=np.zeros(4),
+        covariance=scenarios.model.covariance[np.ix_(keep[:4], keep[:4])],
+        universe=UNIVERSE.select(few),
+    )
+    part = simulate(model, 500, horizon=21, seed=0)
+    held = {"NVDX": 0.6, "FOOD": 0.4}
+    start = Portfolio.from_weights(held, 1.0, "USD")
+    got = Proposal.from_weights(start, {"NVDX": 0.3, "FOOD": 0.7})
+    found = robustness(got, start, part, episodes=())
+    assert names == part.assets
+    assert [r.name for r in found.rows if r.kind == "lens"] == [
+        "cheap-model:market_view, structural lens"
+    ]
+    assert sum("does not apply" in n for n in found.notes) == 2
 
 
 def test_central_rows_are_the_shocked_means(case):

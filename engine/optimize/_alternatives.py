@@ -44,7 +44,7 @@ from engine.scenarios import ScenarioSet
 KINDS = ("fewest_trades", "least_turnover", "most_different")
 _SMALLEST = 1e-6
 _TRADED = 1e-7
-_SUBSETS = 200
+_SUBSETS = 60
 _STARTS = 16
 _STEPS = 6
 _REWEIGHTED = 3

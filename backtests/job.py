@@ -25,7 +25,7 @@ from engine.errors import DataError, UsageError
 from engine.model import ReturnModel, fit
 from engine.montecarlo import simulate
 from engine.optimize._alternatives import alternatives
-from engine.optimize._frontier import proposal_frontier
+from engine.optimize._proposal_frontier import proposal_frontier
 from engine.optimize._propose import propose
 from engine.optimize._robustness import robustness
 from engine.optimize.problem import stress_measure

@@ -52,8 +52,8 @@ from .montecarlo import stream_risk as stream_risk
 from .optimize._alternatives import Alternative as Alternative
 from .optimize._alternatives import Alternatives as Alternatives
 from .optimize._alternatives import alternatives as alternatives
-from .optimize._frontier import ProposalFrontier as ProposalFrontier
-from .optimize._frontier import proposal_frontier as proposal_frontier
+from .optimize._proposal_frontier import ProposalFrontier as ProposalFrontier
+from .optimize._proposal_frontier import proposal_frontier as proposal_frontier
 from .optimize._objectives import Objective as Objective
 from .optimize._objectives import objective as objective
 from .optimize._propose import propose as propose

@@ -36,6 +36,9 @@ from engine.data.view import MarketView
 from engine.errors import DataError
 from engine.model import ReturnModel, fit
 from engine.montecarlo import simulate
+from engine.optimize._alternatives import alternatives
+from engine.optimize._proposal_frontier import proposal_frontier
+from engine.optimize._robustness import robustness
 from engine.proposal import Proposal
 from engine.scenarios import ScenarioSet
 from engine.shocks import PERSISTENT_PRESETS, PRESETS, CheapModelShock
@@ -106,6 +109,8 @@ class Settings:
         Needed wherever the shock is used before it was known.
     funds : {"estimated", "bands"}
         Treatment of funds without a document, as in `engine.fit`.
+    committee : bool
+        Also the frontier of the proposal, other views and alternatives in the report.
     """
 
     as_of: Any = None
@@ -132,6 +137,7 @@ class Settings:
     schedule: str = "monthly"
     hindsight_parameters: bool = False
     funds: str = "estimated"
+    committee: bool = False
 
 
 @dataclass(frozen=True)
@@ -272,6 +278,22 @@ def run_job(
         for s in shocks
     ]
     after = stress(proposal.weights, scenarios, kept, level=settings.level)
+    committee: dict[str, Any] = {}
+    if settings.committee:
+        limited = constraints_of(book, scenarios, at_once, limits, view)
+        problem = book, scenarios, limited, settings.costs
+        committee = {
+            "frontier": proposal_frontier(*problem, market=view),
+            "robustness": robustness(
+                proposal,
+                book,
+                scenarios,
+                shocks=kept,
+                panel=view,
+                level=settings.level,
+            ),
+            "alternatives": alternatives(*problem, market=view),
+        }
     results: tuple[BacktestResult, ...] = ()
     if settings.start is not None:
         results = walk(
@@ -304,6 +326,7 @@ def run_job(
             history=past_losses(before, view),
             stamps=tuple(dict.fromkeys(stamps)),
             provenance=_provenance(panel, before, settings, limits),
+            **committee,
         ),
     )
 

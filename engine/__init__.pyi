@@ -6,6 +6,7 @@ from . import parallel as parallel
 from . import risk as risk
 from . import sampling as sampling
 from . import shocks as shocks
+from ._black_litterman import black_litterman as black_litterman
 from ._stress import ShockResult as ShockResult
 from ._stress import StressReport as StressReport
 from ._stress import stress as stress
@@ -50,10 +51,19 @@ from .montecarlo import regime_switching as regime_switching
 from .montecarlo import simulate as simulate
 from .montecarlo import stream as stream
 from .montecarlo import stream_risk as stream_risk
+from .optimize._alternatives import Alternative as Alternative
+from .optimize._alternatives import Alternatives as Alternatives
+from .optimize._alternatives import alternatives as alternatives
 from .optimize._multi_period import Plan as Plan
 from .optimize._multi_period import PlanAhead as PlanAhead
 from .optimize._multi_period import plan as plan
+from .optimize._objectives import Objective as Objective
+from .optimize._objectives import objective as objective
+from .optimize._proposal_frontier import ProposalFrontier as ProposalFrontier
+from .optimize._proposal_frontier import proposal_frontier as proposal_frontier
 from .optimize._propose import propose as propose
+from .optimize._robustness import Robustness as Robustness
+from .optimize._robustness import robustness as robustness
 from .proposal import LimitCheck as LimitCheck
 from .proposal import Outcome as Outcome
 from .proposal import Proposal as Proposal

@@ -97,6 +97,15 @@ class Proposal(Value):
         Decimals of net asset value, losses positive, without credit for gains where
         the limit gives none.
     objective : str
+    prices : mapping limit name -> float
+        Dual of every limit of the continuous problem, before rounding: objective saved
+        per unit of relaxation (see `prices_frame`).
+    objective_parts : mapping part -> float
+        What the objective is made of, in fractions of net asset value, at the solution
+        before rounding.
+    stress_error_before, stress_error_after : mapping shock name -> float
+        Standard errors of the stress losses over the severities drawn; zero for a
+        central loss, no entry where too few were drawn.
     solve_path : tuple of str
         Solver, status and residuals of each step, in order.
     notes, warnings : tuple of str
@@ -117,6 +126,10 @@ class Proposal(Value):
     solve_path: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    prices: Mapping[str, float] = field(default_factory=dict)
+    objective_parts: Mapping[str, float] = field(default_factory=dict)
+    stress_error_before: Mapping[str, float] = field(default_factory=dict)
+    stress_error_after: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -177,6 +190,38 @@ class Proposal(Value):
         """Target weight per label."""
         return dict(zip(self.labels, self.target.tolist(), strict=True))
 
+    @property
+    def loss_per_turnover(self) -> dict[str, float]:
+        """Stress loss avoided per unit of turnover, by shock; empty without trades."""
+        if not self.turnover > 0:
+            return {}
+        return {
+            k: (before - self.stress_after[k]) / self.turnover
+            for k, before in self.stress_before.items()
+        }
+
+    def prices_frame(self):
+        """Return what each limit costs, dearest first.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns ``limit``, ``before``, ``after``, ``at`` (the limit), ``holds``,
+            ``price`` (objective saved per unit of relaxation; zero where the limit does
+            not bind, NaN where the solver has none) and ``bp_per_point`` (basis points
+            of the objective saved by one more point, 0.01). Prices are of the problem
+            before rounding and hold for small changes.
+        """
+        from engine._proposal_words import prices_frame
+
+        return prices_frame(self)
+
+    def sentences(self) -> tuple[str, ...]:
+        """Losses before and after, what turnover buys, and the price of each limit."""
+        from engine._proposal_words import sentences
+
+        return sentences(self)
+
     def to_frame(self):
         """Return the trades as a table, largest first."""
         import pandas as pd
@@ -212,11 +257,17 @@ class Proposal(Value):
             "outcome": self.outcome.name,
             "sentence": self.outcome.value,
             "objective": self.objective,
+            "objective_parts": dict(self.objective_parts),
             "value": self.value,
             "turnover": self.turnover,
             "cost": self.cost,
             "stress_before": dict(self.stress_before),
             "stress_after": dict(self.stress_after),
+            "stress_error_before": dict(self.stress_error_before),
+            "stress_error_after": dict(self.stress_error_after),
+            "loss_per_turnover": self.loss_per_turnover,
+            "prices": dict(self.prices),
+            "sentences": list(self.sentences()),
             "limits": [
                 {
                     "name": c.name,

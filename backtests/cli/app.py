@@ -315,6 +315,9 @@ def propose(
     run: Run | None = None,
     shock: ChosenShock | None = None,
     limits: Limits | None = None,
+    frontier: Annotated[bool, Parameter(negative=())] = False,
+    robustness: Annotated[bool, Parameter(negative=())] = False,
+    alternatives: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Propose the cheapest trades that bring the shock loss within the limit.
 
@@ -322,9 +325,19 @@ def propose(
     ----------
     book
         Portfolio file: ticker and one of shares, value, weight.
+    frontier
+        Also the proposal at every limit from the loss today to the tightest.
+    robustness
+        Also under other lenses, presets, past episodes and scenarios drawn again.
+    alternatives
+        Also the proposals almost as good: fewest trades, least turnover, farthest.
     """
-    from backtests.cli import show
-    from backtests.job import on_prices, prepare, propose_within, shock_limits
+    from backtests.cli import proposing, show
+    from backtests.job import compared_shocks, on_prices, prepare, propose_within
+    from backtests.limited import constraints_of, shock_limits
+    from engine import alternatives as run_alternatives
+    from engine import proposal_frontier
+    from engine import robustness as run_robustness
 
     source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
     chosen = settings(run, shock, limits)
@@ -334,14 +347,30 @@ def propose(
     chosen = on_prices(chosen, panel)
     caps = shock_limits(priced, scenarios, chosen)
     proposal = propose_within(priced, scenarios, chosen, caps, view)
+    problem = (
+        priced,
+        scenarios,
+        constraints_of(priced, scenarios, chosen, caps, view),
+        chosen.costs,
+    )
+    more = proposing.More(
+        proposal_frontier(*problem, market=view) if frontier else None,
+        run_robustness(
+            proposal, priced, scenarios, shocks=compared_shocks(chosen), panel=view
+        )
+        if robustness
+        else None,
+        run_alternatives(*problem, market=view) if alternatives else None,
+    )
     if run.out is not None:
         from engine.data.files import write_csv
 
         write_csv(run.out, proposal.to_frame())
     if run.json:
-        show.emit_json(proposal.to_dict())
+        show.emit_json(proposing.document(proposal, more))
         return
     show.proposal_table(proposal, source.base_currency)
+    proposing.tables(proposal, more)
 
 
 @app.command
@@ -455,6 +484,7 @@ def report(
     walk: Walk | None = None,
     title: str = "Cheap-model shock: stress, proposal, backtest",
     validation: Path | None = None,
+    committee: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Stress, propose, backtest, and write one HTML file.
 
@@ -467,6 +497,8 @@ def report(
     validation
         Show how the model did on 27 January 2025: validation.json of "ballast shocks
         validate --out", or its folder.
+    committee
+        Also the frontier of the proposal, other views of it and alternatives.
     """
     from backtests.cli import show
     from backtests.job import run_job
@@ -474,7 +506,7 @@ def report(
 
     checked = None if validation is None else read_validation(validation)
     source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
-    chosen = settings(run, shock, limits, walk or Walk())
+    chosen = replace(settings(run, shock, limits, walk or Walk()), committee=committee)
     target = run.out or Path("out")
     if target.suffix != ".html":
         target = target / "report.html"

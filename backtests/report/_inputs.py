@@ -14,7 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backtests.result import BacktestResult
-from engine import Proposal, StressReport
+from engine import (
+    Alternatives,
+    Proposal,
+    ProposalFrontier,
+    Robustness,
+    StressReport,
+)
 from engine.errors import DataError
 
 EVENT_DATE = np.datetime64("2025-01-27")
@@ -75,6 +81,10 @@ class ReportInputs:
         Added to those that stress, proposal and backtests bring.
     provenance : mapping
         Data hash, seed, versions, settings.
+    frontier : ProposalFrontier, optional
+    robustness : Robustness, optional
+    alternatives : Alternatives, optional
+        Of the proposal, for the page of the committee.
     """
 
     title: str
@@ -88,6 +98,9 @@ class ReportInputs:
     stamps: tuple[str, ...] = ()
     provenance: Mapping[str, object] = field(default_factory=dict)
     validation: Any = None
+    frontier: ProposalFrontier | None = None
+    robustness: Robustness | None = None
+    alternatives: Alternatives | None = None
 
     def __post_init__(self) -> None:
         if self.stress_after is not None:

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 from matplotlib import rc_context
 
-from backtests.report import _figures, _runs, _tables, _validation
+from backtests.report import _committee, _figures, _runs, _tables, _validation
 from backtests.report._inputs import (
     EVENT_DATE,
     ReportInputs,
@@ -80,6 +80,7 @@ def write_report(path: str | os.PathLike, inputs: ReportInputs) -> Path:
             None if checked is None else _validation.common_scores(checked),
             None if checked is None else _validation.roles_table(checked),
             _tables.provenance(inputs, runs),
+            *_committee.tables(inputs),
         )
         if t is not None
     }
@@ -101,6 +102,7 @@ def write_report(path: str | os.PathLike, inputs: ReportInputs) -> Path:
             validation=checked,
             verdict=[] if checked is None else _validation.verdict(checked),
             event=day(EVENT_DATE if checked is None else np.datetime64(checked.event)),
+            committee=_committee.sentences(inputs),
         )
     )
     folder = path.parent / f"{path.stem}_tables"
@@ -138,6 +140,7 @@ def draw_all(
             _runs.walk_forward(inputs, runs),
             _runs.around(inputs, runs),
             _runs.seeds(inputs, columns),
+            _committee.picture(inputs),
         ]
     pictures = {p.key: p for p in made if p is not None}
     return pictures, {} if found is None else found[0]

@@ -30,6 +30,7 @@ from engine.optimize._cost_terms import (
     linear_terms,
     paid,
 )
+from engine.optimize._risk_terms import risk_vector
 from engine.optimize.problem import (
     _MOST_CUTS,
     _MOST_TANGENTS,
@@ -41,7 +42,6 @@ from engine.optimize.problem import (
     _least_left,
     _refine,
     band,
-    risk_vector,
 )
 from engine.optimize.solve import Solved, solve
 
@@ -393,13 +393,13 @@ class _PlanProgram:
             total = cp.norm1(w[np.flatnonzero(setup.risky)])
             named["gross"] = [total <= (setup.gross - less("gross")) * nav]
         if setup.net is not None:
-            named["net"] = band(setup.net_row(), w, nav, 0.0, less)
+            named |= band(setup.net_row(), w, nav, 0.0, less)
         if setup.trade_caps is not None:
             capped = np.flatnonzero(np.isfinite(setup.trade_caps))
             most = np.maximum(setup.trade_caps[capped] - less("liquidity"), 0.0)
             named["liquidity"] = [(b + s)[capped] <= most]
         for limit in setup.linear:
-            named[limit.name] = band(limit, w, nav, 0.0, less)
+            named |= band(limit, w, nav, 0.0, less)
         for name, bound in (("lower", setup.lower), ("upper", setup.upper)):
             rows = np.flatnonzero(np.isfinite(bound))
             if rows.size:

@@ -22,12 +22,13 @@ from engine.errors import DataError, UsageError
 from engine.limit_text import near_matches
 from engine.optimize._cost_terms import cost_rates
 from engine.optimize._multi_period import PlanAhead, optimise_plan
+from engine.optimize._objectives import BUILDERS, bound
+from engine.optimize._told import told
 from engine.optimize.infeasible import explain
 from engine.optimize.integer import GAP, optimise_limits
 from engine.optimize.liquidity import trade_caps
 from engine.optimize.problem import (
     NO_INTEGERS,
-    OBJECTIVES,
     IntegerLimits,
     Measure,
     Setup,
@@ -57,7 +58,7 @@ def propose(
     costs: Costs,
     *,
     benchmark: Portfolio | Mapping[str, float] | None = None,
-    objective: str = "cost_and_active_risk",
+    objective: Any = "cost_and_active_risk",
     active_risk_aversion: float = ACTIVE_RISK_AVERSION,
     market: PricePanel | MarketView | None = None,
     hindsight_parameters: bool = False,
@@ -78,7 +79,8 @@ def propose(
         With market impact, of the volatility and volume known in ``market``.
     benchmark : Portfolio or mapping, optional
         What active risk is measured against; the current holdings by default.
-    objective : {"cost_and_active_risk", "minimum_cost", "minimum_variance"}
+    objective : str or Objective
+        A name, or `engine.objective` for one with options, which lists the names.
         Default: trading cost plus ``active_risk_aversion`` times active variance a
         year. Cash stays within its band: selling frees cash that no shock touches, so
         cost alone would answer every shock with cash. ``minimum_cost`` therefore warns
@@ -109,12 +111,7 @@ def propose(
     SolverError
         No solver gave an acceptable answer.
     """
-    if objective not in OBJECTIVES:
-        raise UsageError(
-            "unknown objective",
-            received=repr(objective),
-            expected=", ".join(OBJECTIVES),
-        )
+    objective, term = bound(objective, scenarios)
     if not active_risk_aversion >= 0:
         raise UsageError(
             "active_risk_aversion must not be negative", received=active_risk_aversion
@@ -125,6 +122,13 @@ def propose(
         raise UsageError("time_limit must be positive", received=time_limit)
     if not 0.0 <= gap < 1.0:
         raise UsageError("gap lies in [0, 1)", received=gap)
+    names = IntegerLimits(
+        constraints.max_names,
+        constraints.min_names,
+        constraints.minimum_position,
+        constraints.max_trades,
+    )
+    _check_searchable(objective, term, names, ahead)
     deadline = math.inf if time_limit is None else time.perf_counter() + time_limit
     base_cash = cash_label(scenarios.base_currency)
     if base_cash not in scenarios.assets:
@@ -182,14 +186,10 @@ def propose(
         gross=constraints.gross,
         net=constraints.net,
         trade_caps=caps,
-        integer=IntegerLimits(
-            constraints.max_names,
-            constraints.min_names,
-            constraints.minimum_position,
-            constraints.max_trades,
-        ),
+        integer=names,
         specific=specific,
         deadline=deadline,
+        term=term,
     )
     cash_row = scenarios.assets.index(base_cash)
 
@@ -221,12 +221,6 @@ def propose(
             return optimise_limits(wanted, gap=gap, **options)
         return optimise_plan(wanted, ahead, **options)
 
-    if ahead is not None and setup.integer.names():
-        raise UsageError(
-            "a plan of several steps takes no limit on numbers of names or trades",
-            received=", ".join(setup.integer.names()),
-            fix="Drop ahead, or the limits.",
-        )
     solution = solved(setup)
     path = list(solution.solved.path)
     if not solution.solved.feasible:
@@ -281,6 +275,28 @@ def propose(
         tuple(dict.fromkeys(warnings)),
         unit_price,
         gap,
+    )
+
+
+def _check_searchable(
+    name: str, term: Any, integer: IntegerLimits, ahead: PlanAhead | None
+) -> None:
+    """Refuse what neither a search over names nor a plan of several steps can do."""
+    if ahead is not None and integer.names():
+        raise UsageError(
+            "a plan of several steps takes no limit on numbers of names or trades",
+            received=", ".join(integer.names()),
+            fix="Drop ahead, or the limits.",
+        )
+    if term in BUILDERS.values() or not (integer.names() or ahead is not None):
+        return
+    raise UsageError(
+        "a plan of several steps has no such objective"
+        if ahead is not None
+        else "a search over names has no such objective",
+        received=name,
+        expected=", ".join(BUILDERS),
+        fix="Drop ahead." if ahead is not None else "Drop the limits on numbers.",
     )
 
 
@@ -577,4 +593,5 @@ def _proposal(
         solve_path=path,
         notes=tuple(notes),
         warnings=tuple(extra),
+        **told(setup, solution, w),
     )

@@ -12,6 +12,7 @@ limit: each is a valid inequality, so the last solve is optimal for the full pro
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -29,6 +30,8 @@ from engine.optimize._cost_terms import (
     linear_terms,
     paid,
 )
+from engine.optimize._objectives import BUILDERS, Builder, Terms, parts_of
+from engine.optimize._risk_terms import risk_vector
 from engine.optimize.solve import Solved, solve
 from engine.risk import tail_weights, value_at_risk
 from engine.scenarios import ScenarioSet
@@ -38,7 +41,6 @@ TRACE = 1e-3
 """A position below a tenth of a per cent does not count as a name that must be held."""
 _LEAST_LEFT = 0.5
 """No real trade costs more of the book than this."""
-OBJECTIVES = ("cost_and_active_risk", "minimum_cost", "minimum_variance")
 _CUT_TOLERANCE = 1e-7
 _QUANTILE_TOLERANCE = 1e-5
 _IDLE = 1e-7
@@ -157,6 +159,8 @@ class Setup:
     """(N,) specific variance beside ``risk_root`` where the model is in factor form."""
     deadline: float = math.inf
     """`time.perf_counter` after which no solver may go on."""
+    term: Builder | None = None
+    """What is minimised; by default the builder of the objective's name."""
 
     @property
     def costs(self) -> CostRates:
@@ -208,6 +212,8 @@ class Solution:
     duals: dict[str, float]
     slacks: dict[str, float]
     rounds: int
+    parts: dict[str, float] = field(default_factory=dict)
+    """Value of each part of the objective."""
     gap: float | None = None
     """Distance from the bound, as a share of the objective, under integer limits."""
     support: Support | None = None
@@ -372,26 +378,21 @@ def _bound(m: Measure, tighten: dict[str, float] | None) -> float:
     return m.bound - (tighten or {}).get(m.name, 0.0)
 
 
-def risk_vector(setup: Setup, x: Any) -> Any:
-    """Cvxpy vector whose squares sum to the annual variance of weights ``x``."""
-    import cvxpy as cp
+def band(
+    row: Row, w: Any, nav: Any, extra: Any, less: Callable[[str], float]
+) -> dict[str, list]:
+    """Both sides of a linear limit as named cvxpy constraints, shares of what is left.
 
-    common = setup.risk_root.T @ x
-    if setup.specific is None:
-        return common
-    return cp.hstack([common, cp.multiply(np.sqrt(setup.specific), x)])
-
-
-def band(row: Row, w: Any, nav: Any, extra: Any, less: Any) -> list:
-    """Both sides of a linear limit as cvxpy constraints, shares of what is left."""
+    Each side has a name, and so a price, of its own.
+    """
     used = np.flatnonzero(row.coefficients)
     total = row.coefficients[used] @ w[used]
-    sides = []
+    sides: dict[str, list] = {}
     if np.isfinite(row.upper):
-        sides.append(total <= (row.upper - less(row.name)) * nav + extra)
+        sides[row.name] = [total <= (row.upper - less(row.name)) * nav + extra]
     if np.isfinite(row.lower):
-        least = row.lower + less(f"{row.name} (least)")
-        sides.append(least * nav - total <= extra)
+        name = f"{row.name} (least)"
+        sides[name] = [(row.lower + less(name)) * nav - total <= extra]
     return sides
 
 
@@ -412,6 +413,7 @@ class _Program:
         self.slack: dict[str, Any] = {}
         self.named: dict[str, list] = {}
         self.planes: list[list[Any]] = []
+        self.formed = None
 
         def keep(name: str) -> bool:
             return only is None or name in only
@@ -462,7 +464,7 @@ class _Program:
             self.named["gross"] = [total <= bound * nav + room("gross")]
         if setup.net is not None and keep("net"):
             row = Row("net", setup.risky.astype(float), *setup.net, "")
-            self.named["net"] = band(row, w, nav, room("net"), less)
+            self.named |= band(row, w, nav, room("net"), less)
         if setup.trade_caps is not None and keep("liquidity"):
             capped = np.flatnonzero(np.isfinite(setup.trade_caps))
             most = np.maximum(setup.trade_caps[capped] - less("liquidity"), 0.0)
@@ -470,7 +472,7 @@ class _Program:
             self.named["liquidity"] = [(b + s)[capped] <= most + extra]
         for row in setup.linear:
             if keep(row.name):
-                self.named[row.name] = band(row, w, nav, room(row.name), less)
+                self.named |= band(row, w, nav, room(row.name), less)
         if keep("lower bounds"):
             self.named["lower bounds"] = [setup.lower * nav - w <= room("lower bounds")]
         if keep("upper bounds"):
@@ -494,13 +496,12 @@ class _Program:
             cost = cost + borrow_terms(setup.costs, w)
         if elastic:
             objective = cp.sum(cp.hstack(list(self.slack.values()))) + 1e-4 * cost
-        elif setup.objective == "minimum_cost":
-            objective = cost
         else:
-            self.linear = False
-            whole = setup.objective == "minimum_variance"
-            risk = risk_vector(setup, w) if whole else active
-            objective = cost + setup.aversion * cp.sum_squares(risk)
+            build = setup.term or BUILDERS[setup.objective]
+            self.formed = build(Terms(setup, w, b, s, nav, cost, active))
+            objective = self.formed.value
+            constraints += self.formed.constraints
+            self.linear = self.linear and self.formed.linear
         self.problem = cp.Problem(cp.Minimize(objective), constraints)
 
     def _supported(self, w, b, s, nav, less) -> list:
@@ -548,7 +549,10 @@ class _Program:
         slacks = {
             k: max(0.0, float(v.value)) / after.sum() for k, v in self.slack.items()
         }
-        return Solution(solved, after / after.sum(), after, duals, slacks, 0)
+        parts = parts_of(self.formed)
+        return Solution(
+            solved, after / after.sum(), after, duals, slacks, 0, parts=parts
+        )
 
     def _solve(self) -> Solved:
         """Solve; with impact, again until the budget holds what the trade costs."""

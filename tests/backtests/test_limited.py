@@ -68,7 +68,7 @@ def panel():
 def case(panel):
     chosen = Settings(
         shocks=from_toml(FILE),
-        limits={"cheap": 0.1},
+        own_limits={"cheap": 0.1},
         window=252,
         n_scenarios=2000,
         upper=0.5,
@@ -96,7 +96,7 @@ def test_limits_are_the_shocks_own_the_common_one_or_half_the_loss(case):
     given = shock_limits(book, scenarios, replace(chosen, limit=0.05))
     assert given == {s.name: 0.05 for s in shocks} | {"cheap": 0.1}
     with pytest.raises(UsageError, match=r"a limit names no shock; received chap"):
-        shock_limits(book, scenarios, replace(chosen, limits={"chap": 0.1}))
+        shock_limits(book, scenarios, replace(chosen, own_limits={"chap": 0.1}))
 
 
 def test_a_proposal_meets_every_limit_as_stress_measures_it(case):
@@ -118,7 +118,7 @@ def test_a_proposal_meets_every_limit_as_stress_measures_it(case):
 def test_the_worst_case_of_the_book_proposed_is_limited_too(case):
     view, book, scenarios, chosen = case
     search = next(s for s in chosen.shocks if s.name == "worst-case")
-    only = replace(chosen, shocks=(search,), limits={"worst-case": 0.03})
+    only = replace(chosen, shocks=(search,), own_limits={"worst-case": 0.03})
     limits = shock_limits(book, scenarios, only)
     constraints = constraints_of(book, scenarios, only, limits, view)
     assert [c.shock.name for c in constraints.stress_caps] == ["worst-case"]
@@ -147,7 +147,7 @@ def test_rule_and_foil_keep_within_every_limit(panel, case):
             assert loss <= limits[name] + 4e-3, (strategy.name, name)
         shares[strategy.name] = 1.0 - weights["CASH:USD"]
     assert any("under drop" in note for note in made.notes) or foil.own_limits == limits
-    alone = replace(foil, shock=CheapModelShock(name="cheap"), limits={})
+    alone = replace(foil, shock=CheapModelShock(name="cheap"), own_limits={})
     assert alone.propose(view, cash).weights["CASH:USD"] < 1 - shares["hold + cash"]
 
 

@@ -82,10 +82,9 @@ def _limits_and_book(
 ) -> tuple[dict[str, float], Portfolio]:
     """Limits and priced book; the default limit is half the loss of the last date."""
     shocks = shocks_of(settings)
-    if settings.limit is not None or all(s.name in settings.own_limits for s in shocks):
-        limits = {
-            s.name: settings.own_limits.get(s.name, settings.limit) for s in shocks
-        }
+    own = settings.own_limits
+    if settings.limit is not None or all(s.name in own for s in shocks):
+        limits = {s.name: own.get(s.name, settings.limit) for s in shocks}
         book = portfolio.priced(panel.as_of(settings.as_of or panel.dates[-1]))
         return {k: float(v) for k, v in limits.items() if v is not None}, book
     _, book, scenarios = prepare(portfolio, panel, settings)
@@ -165,7 +164,7 @@ def sweep(
                 received=", ".join(own),
                 fix="Leave limit out of the file where it is to be swept.",
             )
-        rule = replace(rule, limits=dict(own))
+        rule = replace(rule, own_limits=dict(own))
     return run_sweep(
         partial(_variant, rule),
         cells,

@@ -138,7 +138,9 @@ class Master:
         n = self.n = len(setup.assets)
         self.h: Any = highspy.Highs()
         self.h.setOptionValue("output_flag", False)
-        self.h.setOptionValue("threads", 1)
+        # Not a number of threads: one scheduler serves every solve of the process, and
+        # a number other than its own is refused.
+        self.h.setOptionValue("parallel", "off")
         # The search has its own first guesses; HiGHS spends its time on the bound.
         self.h.setOptionValue("mip_heuristic_effort", 0.0)
         self.free = highspy.kHighsInf

@@ -128,8 +128,7 @@ def _newton(dual: _Dual, kind: Vector, start: Vector | None) -> Tilt:
     limit = -float(dual.log_p.min()) + 1e-6
     value, gradient, q = dual.at(x)
     for _ in range(_STEPS):
-        held = ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
-        free = ~held
+        free = _free(x, gradient, low, high)
         # Complementary slackness has its own unit: multiplier times residual.
         worst = float(np.abs(gradient[free]).max(initial=0.0))
         if worst <= TOLERANCE:
@@ -146,6 +145,16 @@ def _newton(dual: _Dual, kind: Vector, start: Vector | None) -> Tilt:
             break
         x, value, gradient, q = moved
     return _fallback(dual, x, low, high, limit)
+
+
+def _free(x: Vector, gradient: Vector, low: Vector, high: Vector) -> np.ndarray:
+    """(K,) bool; False where a multiplier is held at its bound."""
+    return ~(((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0)))
+
+
+def _residual(x: Vector, gradient: Vector, bounds: tuple[Vector, Vector]) -> float:
+    """Largest slope of a multiplier that may still move."""
+    return float(np.abs(gradient[_free(x, gradient, *bounds)]).max(initial=0.0))
 
 
 def _solve(H: Matrix, g: Vector) -> Vector:
@@ -168,7 +177,10 @@ def _search(dual, x, step, value, gradient, bounds):
         if new <= value + _ARMIJO * gain:
             return trial, new, slope, q
         slack = 8.0 * _ROUNDING * (1.0 + abs(value))
-        if new <= value + slack and np.abs(slope).max() < 0.5 * np.abs(gradient).max():
+        # A multiplier at its bound keeps its slope: only the free ones can fall.
+        if new <= value + slack and _residual(trial, slope, bounds) < 0.5 * _residual(
+            x, gradient, bounds
+        ):
             return trial, new, slope, q  # too close for the value to tell
         size *= 0.5
     return None
@@ -188,8 +200,7 @@ def _fallback(dual: _Dual, x: Vector, low: Vector, high: Vector, limit: float) -
     )
     x = np.clip(found.x, low, high)
     value, gradient, q = dual.at(x)
-    held = ((x <= low) & (gradient > 0)) | ((x >= high) & (gradient < 0))
-    worst = float(np.abs(gradient[~held]).max(initial=0.0))
+    worst = _residual(x, gradient, (low, high))
     if worst <= 1e3 * TOLERANCE:
         return Tilt(q, x, -value, True)
     if -value > limit:

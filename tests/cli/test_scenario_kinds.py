@@ -87,7 +87,6 @@ def test_stress_shows_every_kind(ballast, committee):  # noqa: F811
         "source, replay:deepseek-monday: historical replay 2025-01-27",
         "source, worst-case: worst linear loss within 3, 7 dimensions",
         "source, reverse: nearest scenario losing",
-        "lengthened to lose 15.00% repriced",
         "states, states: a and b 20.0% (drop); a and not b 20.0% (mild); not a",
         "of the effective scenarios",
     ):

@@ -113,7 +113,7 @@ def test_searches_are_found_for_the_book_that_is_stressed():
     with pytest.raises(UsageError, match="worst-case is found for a book by a model"):
         moves_of(worst, SCENARIOS)
     for text in ("loss = 3.0", "loss = 0.96"):  # 95% is invested
-        with pytest.raises(InfeasibleError, match=r"shock: loss: no plausible scenar"):
+        with pytest.raises(InfeasibleError, match=r"shock: loss: no scenario of the"):
             stress(WEIGHTS, SCENARIOS, one(f'kind = "reverse"\n{text}\n'))
     with pytest.raises(InfeasibleError, match=r"shock: loss: no scenario of the model"):
         text = 'kind = "reverse"\nloss = 3.0\napproximation = "quadratic"\n'

@@ -62,9 +62,11 @@ class _Foil:
             funds=self.funds,
         )
 
-    def _held(self, view: MarketView, portfolio: Portfolio, beside: str) -> Weights:
+    def _held(
+        self, view: MarketView, portfolio: Portfolio, model: ReturnModel, beside: str
+    ) -> Weights:
         """Proportions of the book as held, or as a dated rule names it."""
-        tickers = members_only(view, view.tickers)
+        tickers = members_only(view, model.assets)
         book = weights_at(self.book, view)
         held = (
             {}
@@ -177,7 +179,7 @@ class HoldWithCash(_Foil):
     ) -> Proposal:
         """Keep the held proportions; move between them and cash to meet the limit."""
         model = self.estimate(view) if estimate is None else estimate
-        risky = self._held(view, portfolio, "")
+        risky = self._held(view, portfolio, model, "")
         most = 1.0 - cash_of(weights_at(self.book, view))
 
         def target(sold: float) -> Weights:
@@ -215,7 +217,7 @@ class HoldWithSwap(_Foil):
         """Swap the least share of the book that meets the limit."""
         model = self.estimate(view) if estimate is None else estimate
         _known(self.into, model, view)
-        risky = self._held(view, portfolio, self.into)
+        risky = self._held(view, portfolio, model, self.into)
         most = 1.0 - cash_of(weights_at(self.book, view))
 
         def target(swapped: float) -> Weights:
@@ -266,7 +268,7 @@ class HoldWithShort(_Foil):
         """Sell short the least that meets the limit; the proceeds stay in cash."""
         model = self.estimate(view) if estimate is None else estimate
         _known(self.short, model, view)
-        risky = self._held(view, portfolio, self.short)
+        risky = self._held(view, portfolio, model, self.short)
         held = 1.0 - cash_of(weights_at(self.book, view))
 
         def target(sold: float) -> Weights:

@@ -18,6 +18,7 @@ import pandas as pd
 from backtests._attribution import factor_split
 from backtests._sharpe_difference import sharpe_difference
 from backtests.intervals import EVENT_RISK, metric_intervals
+from backtests.overfitting import Overfitting, pbo
 from backtests.regimes import regime_scores
 from backtests.result import BacktestResult
 from backtests.walkforward import backtest, trial_id, trial_settings
@@ -421,6 +422,11 @@ def windows_table(results: Mapping[str, BacktestResult]) -> pd.DataFrame:
         columns[label] = frame["return"]
     table = pd.DataFrame(columns)
     return frame[["kind", "start", "end", "sessions"]].join(table)
+
+
+def overfitting(results: Mapping[str, BacktestResult]) -> Overfitting:
+    """Probability that the best rule of one half is none in the other."""
+    return pbo(np.column_stack([r.excess_returns() for r in results.values()]))
 
 
 NOTE = EVENT_RISK

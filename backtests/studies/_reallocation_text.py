@@ -40,6 +40,7 @@ def page(found: Mapping[str, Any], sensitivity: pd.DataFrame, plan: Plan) -> str
         "parameters); the data hold only names that survived.",
         f"Intervals are 95% stationary-bootstrap; {NOTE}.",
     ]
+    parts.insert(1, _answer(found))
     for name, tables in found.items():
         parts += _book(name, tables)
     parts += [
@@ -59,13 +60,7 @@ def _book(name: str, tables: Mapping[str, Any]) -> list[str]:
     parts = [f"## {name}", _verdict(main, even)]
     shown = main[[c for c in _SHOWN if c in main]].rename(columns=_SHOWN)
     text = pd.DataFrame(
-        {
-            c: [
-                "" if pd.isna(v) else f"{v:.2f}" if c in _RATIOS else f"{v:.1%}"
-                for v in shown[c]
-            ]
-            for c in shown
-        },
+        {c: [_cell(str(c), v) for v in shown[c]] for c in shown},
         index=shown.index,
     )
     parts.append(_markdown(text))
@@ -74,9 +69,55 @@ def _book(name: str, tables: Mapping[str, Any]) -> list[str]:
     for column in rules:
         windows[column] = [f"{v:+.1%}" for v in windows[column]]
     parts.append(_markdown(windows.drop(columns=["start", "end"])))
+    over = tables["overfitting"]
+    parts.append(
+        f"The best of these {over.n_trials} rules in one half of the record ranked in "
+        f"the lower half of the other in {over.probability:.0%} of {over.n_splits:,} "
+        "splits (probability of backtest overfitting)."
+    )
     for rule, why in tables["failed"].items():
         parts.append(f"*{rule} could not run: {why}*")
     return parts
+
+
+def _cell(column: str, value: float) -> str:
+    if pd.isna(value):
+        return ""
+    if column in _RATIOS:
+        return f"{value:.2f}"
+    return f"{value:.2%}" if column == "cost a year" else f"{value:.1%}"
+
+
+def _answer(found: Mapping[str, Any]) -> str:
+    """The headline, counted over the books without hindsight."""
+    clean = {k: t["main"] for k, t in found.items() if "hindsight" not in k}
+    bound = {
+        k: m
+        for k, m in clean.items()
+        if m.loc["hold", "shock_loss"] - m.loc["shock-aware", "shock_loss"] > 0.005
+    }
+    if not bound:
+        return "The limit never bound, so no book had anything to reallocate."
+    rows = [m.to_dict("index") for m in bound.values()]
+    cheaper = sum(
+        r["shock-aware"]["annual_return"] < r["hold"]["annual_return"] for r in rows
+    )
+    beaten = sum(
+        r["shock-aware"]["annual_return"] > r["hold + cash"]["annual_return"]
+        for r in rows
+    )
+    clear = sum(r["shock-aware"]["p_value"] < 0.05 for r in rows)
+    free = [k for k in clean if k not in bound]
+    words = [
+        f"**In short.** Of {len(clean)} books chosen without hindsight the limit bound "
+        f"{len(bound)} ({', '.join(bound)}). There the rule lost less in shocks and "
+        f"earned less than holding in {cheaper}; it earned more than hold + cash at "
+        f"the same shock limit in {beaten}, and its Sharpe ratio differed from that of "
+        f"hold + cash beyond chance (5%) in {clear}."
+    ]
+    if free:
+        words.append(f"{', '.join(free)} stayed within the limit and was held.")
+    return " ".join(words)
 
 
 def _verdict(main: pd.DataFrame, even: pd.Series) -> str:
@@ -119,7 +160,8 @@ def _verdict(main: pd.DataFrame, even: pd.Series) -> str:
     words.append(
         f"Holding wins once AI beats the market by more than "
         f"{even['ai_excess_return']:.1%} a year; it did so by "
-        f"{even['ai_excess_realised']:.1%}. Rule less hold is "
+        f"{even['ai_excess_realised']:.1%}. In log return the rule "
+        "less hold is "
         f"{even['difference']:+.2%} a year, "
         f"{even['difference_without_27_28_january']:+.2%}"
         " without 27 and 28 January 2025."

@@ -39,6 +39,8 @@ def main() -> None:
     found = {}
     for name, (_, tickers) in study.books_of(panel).items():
         results, failed = study.run_book(name, panel, plan, folder=runs, progress=say)
+        if not {"hold", "shock-aware"} <= set(results):
+            raise SystemExit(f"{name}: {failed}")
         losses = study.shock_losses(results, panel, plan, tickers)
         hold = results["hold"]
         rows = np.searchsorted(panel.dates, hold.dates)
@@ -51,6 +53,7 @@ def main() -> None:
                 study.break_even(results["shock-aware"], hold, excess, losses)
             ),
             "shock_losses": losses,
+            "overfitting": study.overfitting(results),
             "failed": failed,
         }
         for kind in ("main", "windows", "break_even", "shock_losses"):

@@ -40,13 +40,15 @@ def rule(**options):
 def test_the_future_of_prices_roles_and_documents_changes_no_decision(panel, hindsight):
     """Two dates before the document, one after."""
     dates = [panel.dates[i] for i in (255, 270, 295)]
-    rules = [HoldWithCash(BOOK, 0.05, tickers=NAMES, window=120)]
-    if hindsight:  # the proposal refuses a shock of 2025 at a date of 2024
-        rules.append(rule())
-    for strategy in rules:
-        assert_no_lookahead(
-            strategy, panel, dates=dates, hindsight_parameters=hindsight
-        )
+    foil = HoldWithCash(BOOK, 0.05, tickers=NAMES, window=120)
+    for strategy in (foil, rule()):
+        if hindsight:
+            assert_no_lookahead(strategy, panel, dates=dates, hindsight_parameters=True)
+            continue
+        early = panel.as_of(dates[0])  # a shock of 2025 at a date of 2024
+        cash = Portfolio.from_weights({"CASH:USD": 1.0}, 1e6, "USD").priced(early)
+        with pytest.raises(LookAheadError, match="not known at the date"):
+            strategy.propose(early, cash)
     view = panel.as_of(dates[1], hindsight_parameters=True)
     assert rule().estimate(view).funds.get("F").method == "estimated"
     view = panel.as_of(dates[2], hindsight_parameters=True)

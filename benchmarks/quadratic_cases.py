@@ -113,7 +113,8 @@ def _mean_variance(N: int, K: int) -> dict[str, Thunk]:
 
         def from_pypfopt():
             found = EfficientFrontier(1e4 * mu, 1e4 * dense, solver="CLARABEL")
-            found.max_quadratic_utility(risk_aversion=gamma)
+            options: dict[str, Any] = {"risk_aversion": gamma}  # typed as an int there
+            found.max_quadratic_utility(**options)
             return goal(found.weights)
 
         candidates["PyPortfolioOpt (Clarabel)"] = from_pypfopt

@@ -12,7 +12,7 @@ from benchmarks import run as house
 from benchmarks.cases import CASES
 from benchmarks.cold_start import cold_start
 from benchmarks.process import PeerError
-from benchmarks.table import FiguresError, publish
+from benchmarks.table import FiguresError, add, publish
 from engine.errors import UsageError
 
 RESULTS = Path(__file__).parent / "results"
@@ -28,6 +28,13 @@ def main(arguments: list[str] | None = None) -> int:
         type=Path,
         metavar="FILE.json",
         help="rewrite the README's table from these figures, and keep them",
+    )
+    parser.add_argument(
+        "--add",
+        type=Path,
+        nargs="+",
+        metavar="FILE.json",
+        help="put these rows into the table and the figures kept, with their commit",
     )
     parser.add_argument("--compare", metavar="REVISION", help="ours there and here")
     parser.add_argument(
@@ -45,6 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.readme is not None:
             publish(options.readme)
+            return 0
+        if options.add is not None:
+            add(options.add)
             return 0
         if options.compare is not None:
             return _compare(options)

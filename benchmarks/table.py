@@ -54,7 +54,7 @@ def _machine(machine: dict[str, Any]) -> str:
         "the median of the paired rounds with the 95% interval of that median (the "
         "range, where there were fewer than six): above 1 ours is faster. The limit is "
         "the least work that any implementation must do, such as one BLAS call or one "
-        "pass over memory."
+        "pass over memory. Rows with a commit in brackets were measured there."
     )
 
 
@@ -72,7 +72,7 @@ def _ratios(rows: Iterable[dict[str, Any]]) -> str:
         ] + [f"{name} left out" for name in row["left_out"]]
         limit = row["ratio_to_ours"].get(LIMIT)
         cells = (
-            row["case"],
+            row["case"] + (f" ({row['commit'][:10]})" if "commit" in row else ""),
             row["size"],
             str(row["threads"]),
             _time(ours) + (" (one run)" if OURS in row["labels"] else ""),
@@ -173,3 +173,36 @@ def publish(source: Path, *, readme: Path = README, kept: Path = FIGURES) -> Non
     if source.resolve() != kept.resolve():
         write_atomic(kept, content)
     write_atomic(readme, text)
+
+
+def add(
+    sources: Iterable[Path], *, readme: Path = README, kept: Path = FIGURES
+) -> None:
+    """Put the rows of further files into the figures kept, each with its commit.
+
+    A row of the same case, size and threads is replaced.
+
+    Raises
+    ------
+    FiguresError
+        See `section`, or another machine than that of the figures kept.
+    """
+    from engine.data.files import write_atomic
+
+    figures = json.loads(kept.read_text(encoding="utf-8"))
+    rows = {_key(r): r for r in figures["results"]}
+    for source in sources:
+        more = json.loads(source.read_text(encoding="utf-8"))
+        for name in ("processor", "cores", "python", "versions"):
+            if more["machine"][name] != figures["machine"][name]:
+                raise FiguresError(f"{source}: measured with another {name}")
+        commit = more["machine"]["commit"]
+        rows |= {_key(r): {**r, "commit": commit} for r in more["results"]}
+    figures["results"] = list(rows.values())
+    text = rewrite(readme.read_text(encoding="utf-8"), figures)
+    write_atomic(kept, json.dumps(figures, indent=1) + "\n")
+    write_atomic(readme, text)
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str, int]:
+    return row["case"], row["size"], row["threads"]

@@ -31,6 +31,17 @@ def saving(price: float) -> float:
     return price * _POINT * _BPS
 
 
+def shown(x: float) -> str:
+    """Two digits, or whole numbers from a hundred on; never an exponent.
+
+    >>> shown(892.4), shown(17.42), shown(0.32)
+    ('892', '17', '0.32')
+    """
+    if abs(x) >= 99.5:
+        return f"{x:,.0f}"
+    return f"{x:.0f}" if abs(x) >= 9.95 else f"{x:.2g}"
+
+
 def unit(proposal: Proposal) -> str:
     """What the prices of the limits are measured in."""
     return " and ".join(proposal.objective_parts) or "the objective"
@@ -106,7 +117,7 @@ def sentences(proposal: Proposal) -> tuple[str, ...]:
         out.append(f"Loss under {name}: {text}.")
     prices = priced_limits(proposal)
     out += [
-        f"{_relaxed(name)} saves {saving(price):.2g} bp of {unit(proposal)}."
+        f"{_relaxed(name)} saves {shown(saving(price))} bp of {unit(proposal)}."
         for name, price in prices.items()
     ]
     if proposal.prices and not prices:

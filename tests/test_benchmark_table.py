@@ -13,6 +13,7 @@ from benchmarks.table import (
     FIGURES,
     README,
     FiguresError,
+    add,
     publish,
     rewrite,
     section,
@@ -168,3 +169,28 @@ def test_committed_figures_name_no_folder_and_no_user():
     text = FIGURES.read_text(encoding="utf-8")
     assert str(ROOT) not in text
     assert not re.search(r"(/home/|/root|/tmp|/Users/|[A-Z]:\\\\)", text)
+
+
+def test_added_rows_replace_their_like_and_carry_their_commit(tmp_path):
+    kept, readme = tmp_path / "figures.json", tmp_path / "README.md"
+    readme.write_text(f"a\n{BEGIN}\n{END}\nz\n")
+    first = figures()
+    other = {**first["results"][0], "size": "N 6"}
+    first["results"].append(other)
+    kept.write_text(json.dumps(first))
+    fresh = figures()
+    fresh["machine"]["commit"] = "fedcba9876543210"
+    fresh["results"][0]["seconds"] = {"ours": spread(3.0)}
+    source = tmp_path / "more.json"
+    source.write_text(json.dumps(fresh))
+    add([source], readme=readme, kept=kept)
+    text = readme.read_text()
+    assert "| toy work (fedcba9876) | N 5 | 1 | 3.00 s |" in text
+    assert "| toy work | N 6 | 1 | 1.50 ms |" in text
+    assert len(json.loads(kept.read_text())["results"]) == 2
+    fresh["machine"]["processor"] = "Another CPU"
+    source.write_text(json.dumps(fresh))
+    before = kept.read_text(), readme.read_text()
+    with pytest.raises(FiguresError, match="another processor"):
+        add([source], readme=readme, kept=kept)
+    assert (kept.read_text(), readme.read_text()) == before

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from engine._base import Value, html_table
-from engine._proposal_words import IDLE, saving
+from engine._proposal_words import IDLE, saving, shown
 from engine._typing import Vector
 from engine.constraints import Constraints
 from engine.costs import Costs
@@ -145,7 +145,8 @@ class ProposalFrontier(Value):
                     f"The {word} step, to a loss of {p.limit:.2%}: "
                     f"{p.proposal.turnover:.1%} turnover and "
                     f"{p.proposal.cost * 1e4:.1f} bp avoid {avoided:.2%}; one more "
-                    f"point there is worth {saving(p.price):.2g} bp of the objective."
+                    f"point there is worth {shown(saving(p.price))} bp of the "
+                    "objective."
                 )
         refused = [p for p in self.points if p.proposal is None]
         if refused:

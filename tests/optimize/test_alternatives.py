@@ -130,6 +130,7 @@ def test_every_alternative_holds_every_limit(objective):
     assert frame["turnover"].min() >= frame.loc["least_turnover", "turnover"] - 1e-3
 
 
+@pytest.mark.slow
 @given(tolerance=st.floats(0.0, 0.3), seed=st.integers(0, 20))
 @settings(max_examples=5, deadline=None, derandomize=True)
 def test_the_objective_stays_below_the_ceiling(tolerance, seed):

@@ -224,6 +224,7 @@ def test_an_infeasible_problem_names_an_irreducible_conflict(method):
     assert error.relaxation
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(problems(), st.integers(0, 1000))
 def test_random_conflicts_are_irreducible(problem, seed):

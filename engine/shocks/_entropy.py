@@ -130,7 +130,7 @@ def _newton(dual: _Dual, kind: Vector, start: Vector | None) -> Tilt:
     for _ in range(_STEPS):
         free = _free(x, gradient, low, high)
         # Complementary slackness has its own unit: multiplier times residual.
-        worst = float(np.abs(gradient[free]).max(initial=0.0))
+        worst = _residual(x, gradient, (low, high))
         if worst <= TOLERANCE:
             return Tilt(q, x, -value, True)
         if -value > limit:

@@ -9,8 +9,8 @@ from scipy.optimize import linprog
 from engine.errors import InfeasibleError, SolverError, UsageError
 from engine.optimize.shortfall import _screening
 from engine.optimize.shortfall._bound import feasible_tail, lower_bound
+from engine.optimize.shortfall._core import centred
 from engine.optimize.shortfall._interior import solve_interior
-from engine.optimize.shortfall._interior_point import centred
 from engine.optimize.shortfall._problem import ShortfallProblem
 from engine.optimize.shortfall._reduction import Duals, implied_bounds, reduce
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from engine._typing import Matrix, Vector
 from engine.errors import InfeasibleError, UsageError
-from engine.optimize.shortfall._interior_point import Core, Point
+from engine.optimize.shortfall._core import Core, Point
 from engine.optimize.shortfall._problem import ShortfallProblem
 
 _FIXED = 1e-11

@@ -21,7 +21,8 @@ from scipy.linalg import lapack
 from engine._typing import Vector
 from engine.errors import SolverError
 from engine.optimize.shortfall._bound import lower_bound
-from engine.optimize.shortfall._interior_point import Core, Point, solve_core
+from engine.optimize.shortfall._core import Core, Point
+from engine.optimize.shortfall._interior_point import solve_core
 from engine.optimize.shortfall._reduction import Duals, Reduced
 
 _SMALL = 3000

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine._base import Value, html_table
+from engine._base import Value
 from engine._typing import Vector
 from engine.data.portfolio import Portfolio
 from engine.errors import DataError, LookAheadError, ModelError, UsageError
@@ -311,11 +311,36 @@ class StressReport(Value):
         ]
         return "\n".join(lines) + ")"
 
-    def _repr_html_(self) -> str:
-        import html
+    def _ipython_key_completions_(self) -> list[str]:
+        return [r.name for r in self.results]
 
-        stamps = "".join(f"<p><b>{html.escape(s)}</b></p>" for s in self.stamps)
-        return stamps + html_table(self.to_frame())
+    def _repr_html_(self) -> str:
+        from engine import _display as show
+
+        model = self.scenarios.model
+        currency = self.scenarios.base_currency
+        head = (
+            f"{self.value:,.0f} {currency}: expected shortfall "
+            f"{self.expected_shortfall:.2%} (s.e. {self.expected_shortfall_error:.2%}) "
+            f"at {self.level:.0%} over {self.scenarios.horizon} sessions"
+        )
+        table = show.table(
+            self.to_frame(),
+            dict.fromkeys(("loss", "low", "high", "severe"), show.percent)
+            | {"money": "{:,.0f}".format, "distance": "{:.1f}".format}
+            | dict.fromkeys(("base_share", "effective_share"), show.percent),
+        )
+        chart = ""
+        if self.results:
+            first = self.results[0]
+            by = dict(zip(self.scenarios.assets, first.by_asset.tolist(), strict=True))
+            chart = show.bars(
+                by, f"Loss by holding under {first.name}", gain_is_good=False
+            )
+        source = show.small(f"{self.scenarios!r}; {model!r}")
+        return (
+            show.warnings(self.stamps) + show.paragraph(head) + table + chart + source
+        )
 
 
 def stress(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from engine.data.view import MarketView
 from engine.errors import DataError, ModelError, UsageError
 from engine.fund_table import FundTable, fund_table
 from engine.returns import (
+    OVERLAP,
+    STALE_AFTER,
     Frequency,
     closes_together,
     compute,
@@ -178,6 +180,7 @@ def fit(
     hindsight_parameters: bool = False,
     funds: str = "estimated",
     look_through: Any = None,
+    short_history: Literal["raise", "exclude"] = "raise",
 ) -> ReturnModel:
     """Estimate a return model from what a panel or view shows.
 
@@ -218,6 +221,10 @@ def fit(
     look_through : path or DataFrame, optional
         Dated documents of what funds hold (`engine.data.look_through`), in place of
         those that the panel carries.
+    short_history : {"raise", "exclude"}, default "raise"
+        What to do with assets that have not been priced for the whole window, or no
+        longer are: an error that names one, or leave them out and list them in
+        ``notes``.
 
     Raises
     ------
@@ -226,8 +233,19 @@ def fit(
     ModelError
         A series that never moves, or a covariance that is not positive semi-definite.
     """
+    if short_history not in ("raise", "exclude"):
+        raise UsageError(
+            "unknown treatment of short histories",
+            received=repr(short_history),
+            expected="raise or exclude",
+        )
     source = panel_of(market)
-    panel = (source if tickers is None else source.select(tickers)).adjusted()
+    panel = source if tickers is None else source.select(tickers)
+    notes: list[str] = []
+    if short_history == "exclude":
+        panel, note = _with_history(panel, window)
+        notes += [note] if note else []
+    panel = panel.adjusted()
     foreign = [c for c in cash_currencies if c != panel.base_currency]
     extra = np.column_stack([panel.fx_rate(c) for c in foreign]) if foreign else None
     if frequency is None:
@@ -243,7 +261,6 @@ def fit(
     _check_moves(X, assets)
     estimator = covariance if isinstance(covariance, str) else "given"
     matrix = _covariance(covariance, X, assets)
-    notes: list[str] = []
     if panel.price_basis == "raw":
         notes.append("RAW PRICES without corporate actions: splits read as returns")
     per_year = sessions_per_year(panel.dates)
@@ -296,6 +313,34 @@ def fit(
             market, panel.tickers, method=funds, look_through=look_through
         ),
     )
+
+
+def _with_history(panel: PricePanel, window: int | None) -> tuple[PricePanel, str]:
+    """The assets priced from before the window to now, and what was left out."""
+    valid = np.isfinite(panel.prices)
+    T = panel.dates.size
+    first = np.where(valid.any(axis=0), valid.argmax(axis=0), T)
+    last = T - 1 - np.argmax(valid[::-1], axis=0)
+    # Overlapping returns reach five sessions behind the window.
+    need = 2 if window is None else min(window + OVERLAP, T)
+    kept = (T - first >= need) & (T - 1 - last <= STALE_AFTER)
+    if kept.all():
+        return panel, ""
+    gone = [
+        f"{t} (first price {panel.dates[f] if f < T else 'never'})"
+        for t, f, k in zip(panel.tickers, first.tolist(), kept, strict=True)
+        if not k
+    ]
+    if not kept.any():
+        raise DataError(
+            "no asset has a history for the whole window",
+            asset=panel.tickers[int(np.argmin(first))],
+            date=panel.dates[-1],
+            expected=f"{need} sessions since its first price",
+            fix="Shorten the window, or start later.",
+        )
+    names = [t for t, k in zip(panel.tickers, kept, strict=True) if k]
+    return panel.select(names), f"left out for a short history: {', '.join(gone)}"
 
 
 def _share_of_sessions(dates: np.ndarray, used: np.ndarray) -> float:

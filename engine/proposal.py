@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from engine._base import Value, check_labels, frozen_array, html_table
+from engine._base import Value, check_labels, frozen_array
 from engine.errors import DataError
 
 
@@ -294,6 +294,27 @@ class Proposal(Value):
         )
 
     def _repr_html_(self) -> str:
-        import html
+        import pandas as pd
 
-        return f"<p>{html.escape(repr(self))}</p>" + html_table(self.to_frame())
+        from engine import _display as show
+
+        head = show.paragraph(f"{self.outcome.value} {self!r}")
+        said = "".join(show.paragraph(s) for s in self.sentences())
+        checks = pd.DataFrame(
+            [(c.name, c.before, c.after, c.limit, c.satisfied) for c in self.limits],
+            columns=["limit", "before", "after", "at", "holds"],
+        )
+        limits = show.table(checks) if self.limits else ""
+        changes = dict(
+            zip(self.labels, (self.target - self.current).tolist(), strict=True)
+        )
+        chart = show.bars(changes, "Change of weight")
+        weights = dict.fromkeys(("weight_before", "weight_after"), show.percent)
+        number = "{:,.4g}".format
+        trades = show.table(
+            self.to_frame(), weights | {"value": "{:,.0f}".format, "units": number}
+        )
+        path = show.small("; ".join((*self.solve_path, *self.notes)))
+        return (
+            show.warnings(self.warnings) + head + said + limits + chart + trades + path
+        )

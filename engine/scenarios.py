@@ -363,6 +363,23 @@ class ScenarioSet(Value):
             paths=None,
         )
 
+    def _repr_html_(self) -> str:
+        import pandas as pd
+
+        from engine import _display as show
+
+        legs = [
+            (name, int((self.leg == i).sum()), float(self.p[self.leg == i].sum()))
+            for i, name in enumerate(self.legs)
+        ]
+        frame = pd.DataFrame(legs, columns=["leg", "scenarios", "probability"])
+        model = "" if self.model is None else show.small(repr(self.model))
+        return (
+            show.paragraph(repr(self))
+            + show.table(frame, {"probability": show.percent})
+            + model
+        )
+
     def __repr__(self) -> str:
         mark = "SYNTHETIC, " if self.synthetic else ""
         return (

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engine._base import Value, check_labels, frozen_array, html_table
+from engine._base import Value, check_labels, frozen_array
 from engine.data.files import read_table
 from engine.data.panel import PricePanel, _last_valid
 from engine.data.universe import check_currency
@@ -394,7 +394,18 @@ class Portfolio(Value):
         )
 
     def _repr_html_(self) -> str:
-        return html_table(self.to_frame())
+        from engine import _display as show
+
+        total = self.money.sum() + self.cash_money.sum()
+        if np.isnan(total):
+            return show.paragraph(repr(self)) + show.table(self.to_frame())
+        held = dict(zip(self.labels, self.weights.tolist(), strict=True))
+        formats = {"weight": show.percent, "money": "{:,.2f}".format}
+        return (
+            show.paragraph(repr(self))
+            + show.bars(held, "Weights")
+            + show.table(self.to_frame(), {**formats, "units": "{:,.4f}".format})
+        )
 
 
 def _rate(panel: PricePanel, currency: str) -> float:

@@ -320,7 +320,7 @@ class StressReport(Value):
         model = self.scenarios.model
         currency = self.scenarios.base_currency
         head = (
-            f"{self.value:,.0f} {currency}: expected shortfall "
+            f"StressReport: {self.value:,.0f} {currency}, expected shortfall "
             f"{self.expected_shortfall:.2%} (s.e. {self.expected_shortfall_error:.2%}) "
             f"at {self.level:.0%} over {self.scenarios.horizon} sessions"
         )

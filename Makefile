@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-run
 STAMP_DEV := $(VENV)/.installed-dev
 OUT ?= out
+# Test workers: one for each core; JOBS=0 runs in one process, for a debugger.
+JOBS ?= auto
 
 PEERS := $(patsubst %.txt,%,$(notdir $(wildcard benchmarks/environments/*.txt)))
 PEER_STAMPS := $(PEERS:%=benchmarks/results/.environments/%/.installed)
@@ -47,7 +49,7 @@ types: $(STAMP_DEV)
 # One fresh numba cache per run: cached kernels do not notice edits in other files.
 unit: $(STAMP_DEV)
 	@cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
-	NUMBA_CACHE_DIR=$$cache MPLBACKEND=Agg $(BIN)/python -m pytest -q -m "not slow"
+	NUMBA_CACHE_DIR=$$cache MPLBACKEND=Agg $(BIN)/python -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile
 
 test: lint types unit
 

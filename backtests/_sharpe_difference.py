@@ -50,7 +50,7 @@ def sharpe_difference(
     first: Any,
     second: Any,
     *,
-    periods_per_year: float,
+    periods_per_year: float | None = None,
     method: Method = "bootstrap",
     confidence: float = 0.95,
     n: int = 4999,
@@ -61,10 +61,10 @@ def sharpe_difference(
 
     Parameters
     ----------
-    first, second : (T,) float64
-        Returns over cash, date by date. No NaN.
+    first, second : BacktestResult or (T,) float64
+        Two results of the same dates, or returns over cash, date by date. No NaN.
     periods_per_year : float
-        1 gives per-period ratios.
+        Required for plain returns; 1 gives per-period ratios. Results bring their own.
     method : {"bootstrap", "hac_prewhitened", "hac", "jobson_korkie"}
         ``bootstrap`` (default): studentised circular block bootstrap, Ledoit and Wolf
         (2008, section 3.2.2), whose level is right for fat tails and dependence.
@@ -85,7 +85,15 @@ def sharpe_difference(
     DataError
         Fewer than ten dates, series of different length, or a constant series.
     """
-    a, b = _returns(first, least=10), _returns(second, least=10)
+    (a, dates, own), (b, other, _) = _excess(first), _excess(second)
+    periods_per_year = own if periods_per_year is None else periods_per_year
+    if periods_per_year is None:
+        raise UsageError(
+            "periods_per_year is required for plain returns",
+            fix="Say how many of these returns make a year; 1 for per-period ratios.",
+        )
+    if dates is not None and other is not None and not np.array_equal(dates, other):
+        raise DataError("the two results are not of the same dates")
     if a.size != b.size:
         raise DataError(
             "the two series are not of the same dates",
@@ -99,7 +107,8 @@ def sharpe_difference(
     both = np.column_stack([a, b])
     difference = float(_differences(both[None])[0])
     used = 0
-    if np.array_equal(a, b):
+    # The same returns, or one a multiple of the other: one ratio, whatever happens.
+    if np.abs(a / a.std() - b / b.std()).max() <= 1e-9:
         ratio = float(a.mean() / a.std(ddof=1) * scale)
         return SharpeDifference(ratio, ratio, 0.0, 0.0, 1.0, 0.0, 0.0, method, 0)
     if method == "bootstrap":
@@ -136,6 +145,16 @@ def sharpe_difference(
         method,
         used,
     )
+
+
+def _excess(given: Any) -> tuple[Vector, Any, float | None]:
+    """Returns over cash, and where a result brings them its dates and periods."""
+    from backtests.result import BacktestResult
+
+    if isinstance(given, BacktestResult):
+        values = _returns(given.excess_returns(), least=10)
+        return values, given.dates, given.periods_per_year
+    return _returns(given, least=10), None, None
 
 
 def _differences(x: np.ndarray) -> Vector:

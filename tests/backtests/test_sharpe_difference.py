@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from backtests import sharpe_difference
+from backtests import backtest, sharpe_difference
+from engine import load_panel
 from engine.errors import DataError, UsageError
+from strategies import EqualWeight, FixedMix
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +113,33 @@ def test_scale_seed_and_sign():
 def test_bad_input(a, b, options, error, says):
     with pytest.raises(error, match=says):
         sharpe_difference(a, b, periods_per_year=1, **options)
+
+
+@pytest.mark.parametrize("method", ["bootstrap", "hac", "jobson_korkie"])
+@pytest.mark.parametrize("leverage", [2.0, 1.0 + 1e-13, 0.3])
+def test_a_levered_series_has_the_same_ratio(method, leverage):
+    x = np.random.default_rng(0).standard_normal(300) * 0.01 + 3e-4
+    found = sharpe_difference(
+        x, leverage * x, periods_per_year=252, method=method, n=199
+    )
+    assert found.difference == 0.0
+    assert found.p_value == 1.0
+
+
+def test_results_bring_their_own_periods_and_dates():
+    panel = load_panel("reference", ["NVDA", "JPM"], start="2024-01-02")
+    one = backtest(EqualWeight(), panel)
+    two = backtest(FixedMix({"NVDA": 0.2, "JPM": 0.3, "CASH:USD": 0.5}), panel)
+    found = sharpe_difference(one, two, n=199)
+    plain = sharpe_difference(
+        one.excess_returns(),
+        two.excess_returns(),
+        periods_per_year=one.periods_per_year,
+        n=199,
+    )
+    assert found == plain
+    later = backtest(EqualWeight(), panel, start="2024-02-01")
+    with pytest.raises(DataError, match="same dates"):
+        sharpe_difference(one, later, n=199)
+    with pytest.raises(UsageError, match="periods_per_year"):
+        sharpe_difference(one.returns(), two.returns(), n=199)

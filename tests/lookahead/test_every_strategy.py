@@ -45,7 +45,7 @@ CASES = {
     "StressTriggered": {
         "strategy": ShockAware(BOOK, 0.10, upper=0.4, **COMMON),
         "limit": 0.10,
-        **COMMON,
+        "window": 120,
     },
 }
 

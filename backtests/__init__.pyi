@@ -7,6 +7,9 @@ from ._sharpe_difference import SharpeDifference as SharpeDifference
 from ._sharpe_difference import sharpe_difference as sharpe_difference
 from ._simulate import SimulationArrays as SimulationArrays
 from ._simulate import simulate_weights as simulate_weights
+from ._simulate_sweep import Band as Band
+from ._simulate_sweep import SweepArrays as SweepArrays
+from ._simulate_sweep import simulate_sweep as simulate_sweep
 from .intervals import metric_intervals as metric_intervals
 from .job import JobResult as JobResult
 from .job import Settings as Settings

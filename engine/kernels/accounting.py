@@ -26,6 +26,7 @@ RUINED = 2
 
 _TOLERANCE = 1e-14
 _MAX_STEPS = 64
+_SLACK = 1e-12
 
 # Sums may be taken in any order and products fused, or they do not vectorise (four to
 # eight times slower). Nothing else: a NaN and a sign stay what they are, and callers
@@ -151,3 +152,109 @@ def rebalance_path(
             current = total
         value[t] = current
     return CONVERGED
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_SUMS)
+def _outside(target, money, total, cash, width, relative):
+    """Whether a weight, or that of cash, is further from its target than its band."""
+    count = 0
+    invested = 0.0
+    for i in range(target.shape[0]):
+        half = (width * abs(target[i]) if relative else width) + _SLACK
+        count += abs(money[i] - target[i] * total) > half * total
+        invested += target[i]
+    aim = 1.0 - invested
+    half = (width * abs(aim) if relative else width) + _SLACK
+    return count > 0 or abs(cash - aim * total) > half * total
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_SUMS)
+def _to_edge(target, money, total, cash, width, relative, aim):
+    """Fill ``aim`` with the nearest weights inside the band, cash taking its share."""
+    N = target.shape[0]
+    invested = 0.0
+    inside = 0.0
+    for i in range(N):
+        half = width * abs(target[i]) if relative else width
+        aim[i] = min(max(money[i] / total, target[i] - half), target[i] + half)
+        inside += aim[i]
+        invested += target[i]
+    rest = 1.0 - invested
+    half = width * abs(rest) if relative else width
+    edge = min(max(cash / total, rest - half), rest + half)
+    missing = 1.0 - inside - edge
+    side = 1.0 if missing > 0.0 else -1.0
+    room = side * (rest - edge) + half
+    for i in range(N):
+        half = width * abs(target[i]) if relative else width
+        room += side * (target[i] - aim[i]) + half
+    if room > 0.0:
+        share = missing / room
+        for i in range(N):
+            half = width * abs(target[i]) if relative else width
+            aim[i] += (side * (target[i] - aim[i]) + half) * share
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=_SUMS)
+def rebalance_cells(growth, targets, empty, costs, due, choice, bands, value, sums):
+    """Fill value (C, T) and sums (C, 5) of C books over the same prices.
+
+    growth (T, N): price over the last, any finite first row; targets (R, N) and
+    ``empty`` (R,) bool, rows without a trade; costs (Q, N); due (D, T) bool.
+    choice (C, 5) int64: first row of targets, 1 if they go on with the dates or 0,
+    row of costs, row of due, and how a band is left: 0 to the edge, 1 to the centre.
+    bands (C, 2): half-width, negative for none; positive second entry where it is a
+    fraction of the target weight. sums: turnover, costs paid, dates with a trade,
+    status (as `rebalance_path`), row of a failure; value is NaN from there on.
+    Each book is computed alone: nothing depends on which others are there.
+    """
+    T, N = growth.shape
+    C = value.shape[0]
+    money = np.zeros((C, N))
+    cash = np.ones(C)
+    aim = np.empty(N)
+    sums[:] = 0.0
+    for t in range(T):
+        ratio = growth[t]
+        for c in range(C):
+            if sums[c, 3] != 0.0:
+                value[c, t] = np.nan
+                continue
+            held = money[c]
+            total = cash[c]
+            for i in range(N):
+                held[i] *= ratio[i]
+                total += held[i]
+            value[c, t] = total
+            if not total > 0.0:
+                sums[c, 3], sums[c, 4] = RUINED, t
+                value[c, t] = np.nan
+                continue
+            r = choice[c, 0] + choice[c, 1] * t
+            if not due[choice[c, 3], t] or empty[r]:
+                continue
+            target = targets[r]
+            width = bands[c, 0]
+            # The first purchase is not a matter of bands.
+            if width >= 0.0 and sums[c, 2] > 0.0:
+                relative = bands[c, 1] > 0.0
+                if not _outside(target, held, total, cash[c], width, relative):
+                    continue
+                if choice[c, 4] == 0:
+                    _to_edge(target, held, total, cash[c], width, relative, aim)
+                    target = aim
+            after, gross, invested = _after_costs(
+                target, held, total, costs[choice[c, 2]]
+            )
+            if not after > 0.0:
+                sums[c, 3], sums[c, 4] = RUINED if after <= 0.0 else NOT_CONVERGED, t
+                value[c, t] = np.nan
+                continue
+            for i in range(N):
+                held[i] = target[i] * after
+            net = invested * after - (total - cash[c])
+            sums[c, 0] += 0.5 * (gross + abs(net)) / total
+            sums[c, 1] += total - after
+            sums[c, 2] += 1.0
+            cash[c] = after * (1.0 - invested)
+            value[c, t] = after

@@ -10,6 +10,8 @@ from ._simulate import simulate_weights as simulate_weights
 from ._simulate_sweep import Band as Band
 from ._simulate_sweep import SweepArrays as SweepArrays
 from ._simulate_sweep import simulate_sweep as simulate_sweep
+from ._stress_history import StressHistory as StressHistory
+from ._stress_history import stress_history as stress_history
 from .intervals import metric_intervals as metric_intervals
 from .job import JobResult as JobResult
 from .job import Settings as Settings

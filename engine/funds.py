@@ -10,6 +10,7 @@ A document goes first (`engine.fund_table`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -195,7 +196,7 @@ class Styles:
         residual = float((D @ w).std(ddof=1))
         r_squared = 1.0 - residual**2 / float(y.var(ddof=1))
         self._check_followed(fund, y, baskets.returns @ w, r_squared)
-        samples = _resampled(baskets, y, fund)
+        samples = _resampled(baskets, y, fund, w)
         scale = self._error_scale(free)
         days = self.panel.dates[rows]
         return FundExposure(
@@ -264,10 +265,11 @@ class Styles:
             )
         k = self.sessions
         X = np.empty((rows.size - k, len(labels)))
+        level = self.level[rows]
+        change = level[k:] / level[:-k] - 1.0
         for j, group in enumerate(members):
-            level = self.level[rows][:, [u.index(t) for t in group]]
-            X[:, j] = (level[k:] / level[:-k] - 1.0).mean(axis=1)
-        counts = self._counts()
+            X[:, j] = change[:, [u.index(t) for t in group]].mean(axis=1)
+        counts = _block_counts(self.window, self.block, self.draws, self.seed)
         made = _Baskets(
             labels,
             members,
@@ -278,18 +280,6 @@ class Styles:
         )
         self._made[key] = made
         return made
-
-    def _counts(self) -> Matrix:
-        """Circular blocks, drawn once: funds share the dates of a sample."""
-        rng = np.random.Generator(np.random.Philox(key=self.seed))
-        starts = rng.integers(
-            self.window, size=(self.draws, -(-self.window // self.block))
-        )
-        picks = (starts[:, :, None] + np.arange(self.block)).reshape(self.draws, -1)
-        counts = np.zeros((self.draws, self.window))
-        for count, rows in zip(counts, picks[:, : self.window], strict=True):
-            np.add.at(count, rows % self.window, 1.0)
-        return counts
 
     def _check_followed(
         self, fund: str, y: Vector, mix: Vector, r_squared: float
@@ -302,7 +292,8 @@ class Styles:
                 expected=f"at least {self.min_r_squared:g}",
                 fix="Give a document, others= (bonds), or remainder='sector'.",
             )
-        slope = float(np.cov(y, mix)[0, 1] / mix.var(ddof=1))
+        around = mix - mix.mean()
+        slope = float(around @ (y - y.mean()) / (around @ around))
         if slope > self.max_slope:
             raise ModelError(
                 "the fund moves by more than its baskets: leveraged",
@@ -323,29 +314,47 @@ class Styles:
         return float(np.sqrt(self.window / k / free / kept))
 
 
-def _resampled(baskets: _Baskets, y: Vector, fund: str) -> Matrix:
+@lru_cache(maxsize=8)
+def _block_counts(window: int, block: int, draws: int, seed: int) -> Matrix:
+    """(B, T) circular blocks, drawn once: funds share the dates of a sample."""
+    rng = np.random.Generator(np.random.Philox(key=seed))
+    starts = rng.integers(window, size=(draws, -(-window // block)))
+    picks = (starts[:, :, None] + np.arange(block)).reshape(draws, -1)
+    counts = np.zeros((draws, window))
+    for count, rows in zip(counts, picks[:, :window], strict=True):
+        np.add.at(count, rows % window, 1.0)
+    counts.setflags(write=False)
+    return counts
+
+
+def _resampled(baskets: _Baskets, y: Vector, fund: str, centre: Vector) -> Matrix:
     """(B, K) weights of each bootstrap sample.
 
     With ``D = X - y``, the products of a sample are ``X'X - s 1' - 1 s' + (y'y) 1 1'``,
     ``s = X'y``, less those of the means: only ``s`` and ``y'y`` belong to the fund.
     """
-    from engine.kernels.simplex import SOLVED, simplex_weights
+    from engine.kernels.simplex import SOLVED, sample_weights
 
     X, counts = baskets.returns, baskets.counts
     T, K = X.shape
-    s = (counts * y) @ X
-    products = baskets.products - s[:, :, None] - s[:, None, :]
-    products += (counts @ (y * y))[:, None, None]
-    total = baskets.sums - (counts @ y)[:, None]
-    products -= total[:, :, None] * total[:, None, :] / T
-    products *= (K / np.trace(products, axis1=1, axis2=2))[:, None, None]
-    products[:, np.arange(K), np.arange(K)] += _RIDGE
-    w = np.empty((len(products), K))
-    status = np.empty(len(products), np.int64)
-    simplex_weights(products, w, status)
+    w = np.empty((len(counts), K))
+    status, gap = np.empty(len(w), np.int64), np.empty(len(w))
+    sample_weights(
+        baskets.products,
+        baskets.sums,
+        (counts * y) @ X,
+        counts @ y,
+        counts @ (y * y),
+        T,
+        _RIDGE,
+        np.flatnonzero(centre),
+        w,
+        status,
+        gap,
+    )
     # Products of baskets that are alike lose digits; their returns do not.
     D = X - y[:, None]
-    for b in np.flatnonzero((status != SOLVED) | ~(_gap(products, w) <= _GAP)):
+    for b in np.flatnonzero((status != SOLVED) | ~(gap <= _GAP)):
         rows = np.repeat(np.arange(T), counts[b].astype(int))
         w[b] = _simplex_weights(D[rows], fund)
     return w

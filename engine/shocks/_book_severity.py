@@ -135,7 +135,7 @@ class BookSeverity:
         roles = self._role_moves(setting, held) if setting.seen[at].any() else None
         of = {e.fund: e for e in held}
         for j, i in enumerate(at):
-            if setting.zero[i] or setting.known[i] and not setting.seen[i]:
+            if setting.zero[i] or (setting.known[i] and not setting.seen[i]):
                 continue
             unknown = _by_rule(setting, fixed.driver, int(i))
             if not setting.seen[i]:

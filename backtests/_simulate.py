@@ -182,6 +182,14 @@ def simulate_weights(
     ModelError
         The book loses everything, or leverage makes the cost equation unsolvable.
 
+    Notes
+    -----
+    Costs are charged at the close of the trade and on what is traded there, V' being
+    what is left. Simulators that size orders by the value before costs and take the
+    fee from cash afterwards (vectorbt) trade amounts that differ by the cost of the
+    cost, c^2 of the turnover; without costs the paths are one, and so they are when
+    their weights after trading are given here as targets.
+
     Examples
     --------
     >>> simulate_weights([[1.0], [2.0]], [[1.0], [float("nan")]]).value.tolist()

@@ -19,7 +19,7 @@ from backtests._simulate import _numbers, check_payable, no_trade, priced, rates
 from backtests.metrics import deflated_sharpe_ratio
 from engine._base import Value
 from engine.errors import DataError, ModelError, UsageError
-from engine.parallel import blocks, map_ordered
+from engine.parallel import blocks, map_ordered, resolve_jobs
 
 _BLOCK = 16
 """Cells in a block: their books stay in the fastest cache beside a date's prices."""
@@ -287,6 +287,7 @@ def simulate_sweep(
 
 def _run(grid: _Grid, *axes: Any, paths: bool, n_jobs: int) -> SweepArrays:
     pieces = blocks(len(grid.choice), _BLOCK)
+    n_jobs = min(resolve_jobs(n_jobs), len(pieces))
     done = list(
         map_ordered(
             partial(_cells, grid, paths), pieces, executor="threads", n_jobs=n_jobs

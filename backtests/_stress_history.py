@@ -33,7 +33,7 @@ from engine.data.panel import PricePanel, parse_time
 from engine.data.portfolio import CASH_PREFIX, cash_label
 from engine.data.roles import COMPANY_CLASSES, INFRASTRUCTURE
 from engine.errors import BallastError, DataError, LookAheadError, UsageError
-from engine.fund_table import fund_table
+from engine.fund_table import FundTable, fund_table
 from engine.model import ReturnModel, fit
 from engine.montecarlo import simulate
 from engine.parallel import Executor, map_ordered
@@ -44,6 +44,7 @@ from engine.shocks._book_severity import BookSeverity, supported
 from engine.shocks._kinds_lazy import parts_of, resolved
 from engine.shocks.basket import basket_betas
 from strategies.estimation import eligible
+from strategies.schedules import is_decision
 
 _CHUNK = 50
 """Dates between two files of a resumable run, and in one task of a worker."""
@@ -155,6 +156,7 @@ def stress_history(
     window: int = 504,
     covariance: str = "ledoit_wolf",
     funds: str = "estimated",
+    refit_funds: str = "daily",
     tickers: Sequence[str] | None = None,
     seed: int = 0,
     hindsight_parameters: bool = False,
@@ -182,6 +184,11 @@ def stress_history(
     window, covariance, funds, tickers
         Of the model at each date, as `engine.fit`; assets without a full window at a
         date are left out of its model, and a book that holds one has no numbers there.
+    refit_funds : str, default "daily"
+        Schedule (`strategies.schedules.SCHEDULES`) on which what funds hold is
+        estimated anew; between its sessions the last estimate stands, which was known
+        then. Daily is `engine.fit` at every date; monthly saves most of the time of a
+        book of many funds.
     hindsight_parameters : bool, default False
         Admit shocks and roles at dates before they were known; stamps the result.
     executor, n_jobs
@@ -211,6 +218,7 @@ def stress_history(
     if not found:
         raise UsageError("no shock to stress with")
     _check_names(found)
+    is_decision(panel.dates[:1], refit_funds)  # refuses an unknown name
     labels, rows, when = _books(weights, panel)
     at = _sessions(panel, dates, window, when)
     W = rows[np.searchsorted(when, at, side="right") - 1] if when.size else rows
@@ -223,6 +231,7 @@ def stress_history(
         "window": window,
         "covariance": covariance,
         "funds": funds,
+        "refit_funds": refit_funds,
         "tickers": None if tickers is None else tuple(tickers),
         "seed": seed,
         "hindsight_parameters": bool(hindsight_parameters),
@@ -301,8 +310,10 @@ def _chunk(
     fast = {
         shock.name: BookSeverity(shock) for shock in work.shocks if supported(shock)
     }
+    made: dict[Any, FundTable] = {}
     records = [
-        _record(work, fast, date, w) for date, w in zip(piece[0], piece[1], strict=True)
+        _record(work, fast, made, date, w)
+        for date, w in zip(piece[0], piece[1], strict=True)
     ]
     if path is not None:
         write_atomic(path, json.dumps(records))
@@ -310,14 +321,18 @@ def _chunk(
 
 
 def _record(
-    work: _Work, fast: Mapping[str, BookSeverity], date: np.datetime64, w: np.ndarray
+    work: _Work,
+    fast: Mapping[str, BookSeverity],
+    made: dict[Any, FundTable],
+    date: np.datetime64,
+    w: np.ndarray,
 ) -> dict[str, Any]:
     """Plain numbers of one date, or why there are none."""
     book = {
         label: float(x) for label, x in zip(work.labels, w, strict=True) if x != 0.0
     }
     try:
-        model = _model(work, date, book)
+        model = _model(work, made, date, book)
         o = work.options
         scenarios = simulate(
             model, o["n_scenarios"], horizon=o["horizon"], seed=o["seed"]
@@ -329,7 +344,12 @@ def _record(
         return {"error": f"{type(error).__name__}: {error}"}
 
 
-def _model(work: _Work, date: np.datetime64, book: Mapping[str, float]) -> ReturnModel:
+def _model(
+    work: _Work,
+    made: dict[Any, FundTable],
+    date: np.datetime64,
+    book: Mapping[str, float],
+) -> ReturnModel:
     """The model that `engine.fit` makes, its fund table for the funds held."""
     o = work.options
     view = work.panel.as_of(date, hindsight_parameters=o["hindsight_parameters"])
@@ -357,7 +377,30 @@ def _model(work: _Work, date: np.datetime64, book: Mapping[str, float]) -> Retur
         cash_currencies=foreign,
         funds="bands",
     )
-    return replace(model, funds=fund_table(view, held, method=o["funds"]))
+    fitted = _fitted_on(work.panel.dates, date, o["refit_funds"])
+    key = (fitted, tuple(held))
+    if key not in made:
+        then = (
+            view
+            if fitted == date
+            else work.panel.as_of(
+                fitted, hindsight_parameters=o["hindsight_parameters"]
+            )
+        )
+        made.clear()
+        made[key] = fund_table(then, held, method=o["funds"])
+    return replace(model, funds=made[key])
+
+
+def _fitted_on(
+    sessions: np.ndarray, date: np.datetime64, schedule: str
+) -> np.datetime64:
+    """Session on which the funds of ``date`` are estimated; by the past alone."""
+    if schedule == "daily":
+        return date
+    past = sessions[sessions <= date]
+    opens = np.flatnonzero(is_decision(past, schedule))
+    return np.datetime64(past[opens[-1] if opens.size else 0])
 
 
 def _measured(

@@ -129,7 +129,8 @@ class Styles:
 
     The baskets of a set of sessions, and their part of the bootstrap, are computed
     once for all funds with those sessions. ``known_roles`` replaces the roles that the
-    market shows, for a caller that has settled which are known.
+    market shows, for a caller that has settled which are known; ``like`` gives the
+    prices of the same market, already read.
     """
 
     def __init__(
@@ -150,6 +151,7 @@ class Styles:
         seed: int = 0,
         hindsight_parameters: bool = False,
         known_roles: Sequence[str] | None = None,
+        like: Styles | None = None,
     ) -> None:
         k = {"weekly": OVERLAP, "daily": 1}.get(step, 0)
         block = 3 * k if block is None else block
@@ -169,9 +171,12 @@ class Styles:
             self.panel, self.role = _known(market, end, hindsight_parameters)
         else:
             self.panel, self.role = panel_of(market), known_roles
-        self.panel = self.panel.adjusted()
-        self.prices = self.panel.base_prices()
-        self.level = _last_known(self.prices)
+        if like is None:
+            self.panel = self.panel.adjusted()
+            self.prices = self.panel.base_prices()
+            self.level = _last_known(self.prices)
+        else:
+            self.panel, self.prices, self.level = like.panel, like.prices, like.level
         self._made: dict[bytes, _Baskets] = {}
 
     def of(self, fund: str) -> FundExposure:
@@ -275,7 +280,9 @@ class Styles:
             members,
             X,
             counts,
-            (counts[:, :, None] * X).transpose(0, 2, 1) @ X,
+            (counts @ (X[:, :, None] * X[:, None, :]).reshape(len(X), -1)).reshape(
+                len(counts), *(len(labels),) * 2
+            ),
             counts @ X,
         )
         self._made[key] = made

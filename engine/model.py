@@ -227,7 +227,12 @@ def fit(
         A series that never moves, or a covariance that is not positive semi-definite.
     """
     source = panel_of(market)
-    panel = (source if tickers is None else source.select(tickers)).adjusted()
+    if tickers is not None:
+        tickers = check_labels(tickers, name="tickers")
+    panel = source
+    if tickers is not None and tickers != source.tickers:
+        panel = source.select(tickers)
+    panel = panel.adjusted()
     foreign = [c for c in cash_currencies if c != panel.base_currency]
     extra = np.column_stack([panel.fx_rate(c) for c in foreign]) if foreign else None
     if frequency is None:

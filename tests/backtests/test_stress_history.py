@@ -96,6 +96,24 @@ def test_kinds_that_depend_on_more_than_the_table_take_the_general_way():
     assert not supported(CheapModelShock(relief_kept=0.5))
 
 
+def test_funds_may_be_estimated_once_a_month_from_what_was_known(panel, history):
+    days = ["2025-01-27", "2025-01-28", "2025-02-03"]
+    options = {**OPTIONS, "refit_funds": "monthly"}
+    got = stress_history(BOOK, panel, SHOCKS[:2], dates=days, **options)
+    daily = stress_history(BOOK, panel, SHOCKS[:2], dates=days, **OPTIONS)
+    # 3 February opens its month: the estimate is its own.
+    assert got.loss[2].tobytes() == daily.loss[2].tobytes()
+    assert (got.loss[:2] != daily.loss[:2]).any(axis=1).all()
+    np.testing.assert_allclose(got.loss, daily.loss, atol=0.01)
+    # It is that of 2 January, whatever came after, and whichever dates are asked.
+    later = panel.dates > np.datetime64("2025-01-27")
+    prices = np.array(panel.prices)
+    prices[later] *= 1.3
+    other = replace(panel, prices=prices, content_hash="")
+    same = stress_history(BOOK, other, SHOCKS[:2], dates=days[:1], **options)
+    assert same.severe[0].tobytes() == got.severe[0].tobytes()
+
+
 def test_the_theme_is_what_the_book_holds_of_it(history):
     """NVDA and VST are infrastructure, and QQQ holds some; TLT and cash do not."""
     assert (history.theme_weight > 0.4).all() and (history.theme_weight < 0.7).all()
@@ -159,7 +177,7 @@ def test_finished_dates_are_read_and_damaged_ones_made_again(
     monkeypatch.setattr(
         _stress_history,
         "_record",
-        lambda work, fast, date, w: made.append(date) or real(work, fast, date, w),
+        lambda *a: made.append(a[3]) or real(*a),
     )
     again = stress_history(BOOK, panel, SHOCKS[0], **settings)
     assert not made and again.to_frame().equals(first.to_frame())
@@ -235,6 +253,7 @@ def test_hindsight_is_refused_or_stamped(panel, history):
         ({"dates": []}, DataError, "increase"),
         ({"dates": None, "window": 5000}, DataError, "full estimation window"),
         ({"window": 2.5}, UsageError, "whole number"),
+        ({"refit_funds": "hourly"}, UsageError, "unknown schedule"),
         ({"n_jobs": 0}, UsageError, "n_jobs"),
     ],
 )

@@ -122,6 +122,9 @@ class _Baskets(NamedTuple):
     """(B, K, K) sums of products of basket returns in each sample."""
     sums: Matrix
     """(B, K) sums of basket returns in each sample."""
+    basis: Matrix
+    """(T, K) orthonormal columns; times ``triangle`` the returns about their means."""
+    triangle: Matrix
 
 
 class Styles:
@@ -188,7 +191,7 @@ class Styles:
         if not y.std() > 0:
             raise DataError("the fund's price does not move", asset=fund)
         D = baskets.returns - y[:, None]
-        w = _simplex_weights(D, fund)
+        w = _mix(baskets, y, fund)
         # Returns that do not overlap, less the weights fitted.
         free = self.window / k - np.count_nonzero(w)
         if self.window < 3 * len(baskets.labels) or free < 2:
@@ -284,6 +287,7 @@ class Styles:
                 len(counts), *(len(labels),) * 2
             ),
             counts @ X,
+            *np.linalg.qr(X - X.mean(axis=0)),
         )
         self._made[key] = made
         return made
@@ -433,7 +437,26 @@ def _other_baskets(
 
 
 def _simplex_weights(D: Matrix, fund: str) -> Vector:
-    """Minimise Var(D w) on the simplex; ``D`` is baskets less fund, (T, K), no NaN.
+    """Minimise Var(D w) on the simplex; ``D`` is baskets less fund, (T, K), no NaN."""
+    return _least(np.linalg.qr(D - D.mean(axis=0), mode="r"), fund)
+
+
+def _mix(baskets: _Baskets, y: Vector, fund: str) -> Vector:
+    """Weights of the mix that follows ``y`` best, from the baskets' own factors.
+
+    Baskets less fund are ``Q (R - q 1') - e 1'`` about their means, with ``q`` the part
+    of y on the basis and ``e`` the rest: ``R - q 1'`` over ``-|e| 1'`` has the same
+    products, without a factorisation for each fund.
+    """
+    y = y - y.mean()
+    q = baskets.basis.T @ y
+    rest = np.linalg.norm(y - baskets.basis @ q)
+    R = baskets.triangle - q[:, None]
+    return _least(np.vstack([R, np.full(R.shape[1], -rest)]), fund)
+
+
+def _least(R: Matrix, fund: str) -> Vector:
+    """Minimise ``|R w|^2`` on the simplex.
 
     For u >= 0, ``min |D u|^2 + (1'u - 1)^2`` is at ``u = s w`` with w on the simplex:
     the best s gives ``q / (1 + q)``, increasing in ``q = |D w|^2``. One nonnegative
@@ -441,9 +464,8 @@ def _simplex_weights(D: Matrix, fund: str) -> Vector:
     """
     from scipy.optimize import nnls
 
-    D, K = D - D.mean(axis=0), D.shape[1]
-    R = np.linalg.qr(D / np.sqrt((D * D).sum() / K), mode="r")
-    A = np.vstack([R, np.sqrt(_RIDGE) * np.eye(K)])
+    K = R.shape[1]
+    A = np.vstack([R / np.sqrt((R * R).sum() / K), np.sqrt(_RIDGE) * np.eye(K)])
     target = np.append(np.zeros(len(A)), 1.0)
     try:
         u, _ = nnls(np.vstack([A, np.ones(K)]), target, maxiter=30 * K)

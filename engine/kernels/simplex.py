@@ -171,18 +171,20 @@ def sample_weights(
     z, L, A = np.empty(K), np.empty((K, K)), np.empty((K, K))
     free = np.empty(K, np.int64)
     closed = np.empty(K, np.bool_)
+    at = np.empty(K)
     for b in range(B):
         trace = 0.0
         for i in range(K):
-            at_i = sums[b, i] - fund[b]
-            for j in range(K):
-                at_j = sums[b, j] - fund[b]
-                x = products[b, i, j] - with_fund[b, i] - with_fund[b, j]
-                A[i, j] = x + fund_squared[b] - at_i * at_j / T
-            trace += A[i, i]
+            at[i] = sums[b, i] - fund[b]
+            x = products[b, i, i] - 2.0 * with_fund[b, i] + fund_squared[b]
+            trace += x - at[i] * at[i] / T
+        scale = K / trace
         for i in range(K):
-            for j in range(K):
-                A[i, j] *= K / trace
+            for j in range(i + 1):
+                x = products[b, i, j] - with_fund[b, i] - with_fund[b, j]
+                x = (x + fund_squared[b] - at[i] * at[j] / T) * scale
+                A[i, j] = x
+                A[j, i] = x
             A[i, i] += ridge
         u = out[b]
         status[b] = _minimise(A, start, u, z, L, free, closed)

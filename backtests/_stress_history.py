@@ -46,7 +46,7 @@ from engine.shocks.basket import basket_betas
 from strategies.estimation import eligible
 from strategies.schedules import is_decision
 
-_CHUNK = 50
+_CHUNK = 25
 """Dates between two files of a resumable run, and in one task of a worker."""
 
 PER_SHOCK = ("loss", "severe", "low", "high", "base_share")

@@ -283,8 +283,8 @@ CASES = (
         "stress of a book at every date",
         {
             "small": {"dates": 2, "companies": 12, "funds": 2, "S": 500},
-            "200 dates, 74 companies and 26 funds, S 5,000": {
-                "dates": 200, "companies": 74, "funds": 26, "S": 5000,
+            "100 dates, 68 companies and 32 funds, S 5,000": {
+                "dates": 100, "companies": 68, "funds": 32, "S": 5000,
             },
         },
         _stress_history,

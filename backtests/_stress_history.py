@@ -338,8 +338,8 @@ def _record(
             model, o["n_scenarios"], horizon=o["horizon"], seed=o["seed"]
         )
         return _measured(work, fast, scenarios, book, date)
-    except LookAheadError:
-        raise
+    except (LookAheadError, UsageError):
+        raise  # of the question, not of the date
     except BallastError as error:
         return {"error": f"{type(error).__name__}: {error}"}
 

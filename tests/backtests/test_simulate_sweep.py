@@ -183,6 +183,43 @@ def test_a_wide_band_is_bought_once_and_held():
     assert got.trades[0] == 1
 
 
+def test_the_kernel_agrees_with_its_python():
+    from engine.kernels.accounting import rebalance_cells
+
+    prices, rng = _market(T=30, N=3)
+    growth = np.ones((30, 3))
+    growth[1:] = prices[1:] / prices[:-1]
+    targets = rng.dirichlet(np.ones(3), 2)
+    due = np.array([np.full(30, True), np.arange(30) % 4 == 0])
+    choice = np.array([[0, 0, 0, 0, 0], [1, 0, 1, 1, 0], [1, 0, 1, 0, 1]])
+    bands = np.array([[-1.0, 0.0], [0.02, 0.0], [0.1, 1.0]])
+
+    def run(function):
+        value, sums = np.empty((3, 30)), np.empty((3, 5))
+        costs = np.array([np.full(3, 0.001), np.full(3, 0.01)])
+        function(
+            growth, targets, np.zeros(2, bool), costs, due, choice, bands, value, sums
+        )
+        return value, sums
+
+    for a, b in zip(run(rebalance_cells), run(rebalance_cells.py_func), strict=True):
+        # Sums of three numbers in another order.
+        np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-15)
+
+
+def test_memory_does_not_grow_with_cells_times_dates():
+    import tracemalloc
+
+    prices, _ = _market(T=2000, N=2)
+    simulate_sweep(prices[:9], [0.5, 0.5])
+    tracemalloc.start()
+    got = simulate_sweep(prices, [0.5, 0.5], costs=np.linspace(0.0, 0.01, 500))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(got) == 500
+    assert peak < 500 * 2000 * 8 / 2  # half of what the paths alone would take
+
+
 def test_a_named_schedule_takes_the_dates_of_the_frame():
     prices, _ = _market()
     days = pd.bdate_range("2020-01-01", periods=300)

@@ -455,7 +455,7 @@ def _mix(baskets: _Baskets, y: Vector, fund: str) -> Vector:
     return _least(np.vstack([R, np.full(R.shape[1], -rest)]), fund)
 
 
-def _least(R: Matrix, fund: str) -> Vector:
+def _least(R: Any, fund: str) -> Vector:
     """Minimise ``|R w|^2`` on the simplex.
 
     For u >= 0, ``min |D u|^2 + (1'u - 1)^2`` is at ``u = s w`` with w on the simplex:

@@ -77,7 +77,7 @@ def problems(draw):
     }
 
 
-@settings(deadline=None, derandomize=True, max_examples=25)
+@settings(deadline=None, derandomize=True, max_examples=15)
 @given(problems())
 def test_every_cell_matches_a_plain_loop(problem):
     got = simulate_sweep(**problem, paths=True)

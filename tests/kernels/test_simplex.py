@@ -1,5 +1,7 @@
 """Least squares on the simplex against nonnegative least squares and its conditions."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,7 +23,7 @@ def problem(seed, K, T, scale=0.0, twin=False):
     return G * (K / np.trace(G)) + 1e-10 * np.eye(K)
 
 
-def solve(G, kernel=simplex_weights, start=()):
+def solve(G, kernel: Any = simplex_weights, start=()):
     w = np.full(G.shape[:2], np.nan)
     status = np.full(len(G), -1, np.int64)
     kernel(G, np.array(start, np.int64), w, status)

@@ -30,7 +30,8 @@ class SimulationArrays(NamedTuple):
     weights: np.ndarray
 
 
-def _numbers(values: Any, name: str) -> np.ndarray:
+def numbers(values: Any, name: str) -> np.ndarray:
+    """Return a contiguous array of numbers, or raise `DataError`."""
     try:
         return np.asarray(values, dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:
@@ -38,7 +39,7 @@ def _numbers(values: Any, name: str) -> np.ndarray:
 
 
 def _impact(values: Any, T: int, N: int) -> np.ndarray:
-    k = _numbers(values, "impact")
+    k = numbers(values, "impact")
     if k.shape not in ((), (N,), (T, N)):
         raise DataError(
             "impact does not match prices",
@@ -63,7 +64,7 @@ def priced(values: Any) -> np.ndarray:
     DataError
         Not a table, or a price that is not positive and finite, with its place.
     """
-    P = _numbers(values, "prices")
+    P = numbers(values, "prices")
     if P.ndim != 2 or not P.size:
         raise DataError(
             "prices must be a table", received=f"shape {P.shape}", expected="(T, N)"
@@ -87,7 +88,7 @@ def rates(values: Any, N: int) -> np.ndarray:
     DataError
         Another shape, or a rate outside [0, 1).
     """
-    c = _numbers(values, "costs")
+    c = numbers(values, "costs")
     if c.shape not in ((), (N,)):
         raise DataError(
             "costs do not match prices",
@@ -203,7 +204,7 @@ def simulate_weights(
 
     P = priced(prices)
     T, N = P.shape
-    W = _numbers(targets, "targets")
+    W = numbers(targets, "targets")
     if W.shape == (N,):
         W = W.reshape(1, N)
         rows = np.zeros(T, dtype=np.int64)

@@ -8,42 +8,29 @@ them are read from memory sixty times, not a thousand; no table of weights is ke
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from backtests._simulate import _numbers, check_payable, no_trade, priced, rates
+from backtests._simulate import check_payable, no_trade, priced, rates
+from backtests._sweep_axes import (
+    axis,
+    band_of,
+    due_rows,
+    is_band,
+    is_rows,
+    is_table,
+    table_of,
+)
 from backtests.metrics import deflated_sharpe_ratio
 from engine._base import Value
-from engine.errors import DataError, ModelError, UsageError
+from engine.errors import ModelError
 from engine.parallel import blocks, map_ordered, resolve_jobs
 
 _BLOCK = 16
 """Cells in a block: their books stay in the fastest cache beside a date's prices."""
-
-
-class Band(NamedTuple):
-    """When drift is worth a trade, and how far back it is brought.
-
-    Attributes
-    ----------
-    width : float
-        Half-width around the target weight, a decimal; cash has a band too. The first
-        purchase is made in any case.
-    to : {"edge", "centre"}
-        ``edge`` brings what has left its band to the edge and shares what that frees
-        or needs over the others in proportion to their room, as
-        `strategies.DriftBand`; ``centre`` trades to the target.
-    relative : bool
-        The width is a fraction of the absolute target weight.
-    """
-
-    width: float
-    to: str = "edge"
-    relative: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -242,19 +229,19 @@ def simulate_sweep(
     P = priced(prices)
     T, N = P.shape
     tables = {
-        label: _table(table, label, T, N)
-        for label, table in _axis(targets, "targets", one=_is_table).items()
+        label: table_of(table, label, T, N)
+        for label, table in axis(targets, "targets", one=is_table).items()
     }
-    rate = {label: rates(value, N) for label, value in _axis(costs, "costs").items()}
+    rate = {label: rates(value, N) for label, value in axis(costs, "costs").items()}
     if dates is None and hasattr(prices, "columns"):
         dates = prices.index
     due = {
-        label: _due(value, T, dates)
-        for label, value in _axis(schedules, "schedules", one=_is_rows).items()
+        label: due_rows(value, T, dates)
+        for label, value in axis(schedules, "schedules", one=is_rows).items()
     }
     band = {
-        label: _band(value)
-        for label, value in _axis(bands, "bands", one=_is_band).items()
+        label: band_of(value)
+        for label, value in axis(bands, "bands", one=is_band).items()
     }
     W = np.concatenate(list(tables.values()))
     empty = no_trade(W)
@@ -361,131 +348,3 @@ def _outcome(status: int, row: int) -> str:
     if status == RUINED:
         return f"the book lost everything at row {row}"
     return f"the cost equation did not converge at row {row}"
-
-
-# ----------------------------------------------------------------------------- the axes
-
-
-def _axis(values: Any, name: str, one: Any = np.isscalar) -> dict[str, Any]:
-    """Values of an axis by label."""
-    if isinstance(values, Mapping):
-        out = {str(label): value for label, value in values.items()}
-        if len(out) < len(values):
-            raise UsageError(f"two entries of {name} carry one label")
-    elif one(values):
-        out = {"targets" if name == "targets" else _label(values, name): values}
-    else:
-        try:
-            items = list(values)
-        except TypeError as error:
-            raise UsageError(
-                f"{name} is neither a value, a list nor a mapping",
-                received=type(values).__name__,
-            ) from error
-        out = {}
-        for i, item in enumerate(items):
-            label = _label(item, name)
-            # What has no name of its own is called by its place.
-            out[f"{name} {i}" if label in out or not label else label] = item
-    if not out:
-        raise DataError(f"{name} is empty", expected="one value or more")
-    return out
-
-
-def _label(value: Any, name: str) -> str:
-    if name == "bands" and value is not None:
-        value = _band(value)
-    if value is None:
-        return "none"
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Band):
-        unit = " of the weight" if value.relative else ""
-        return f"{value.width:g}{unit} to the {value.to}"
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-        return f"every {value}" if value else "0"
-    if isinstance(value, (float, np.floating)):
-        return f"{value:g}"
-    return ""
-
-
-def _is_table(values: Any) -> bool:
-    if isinstance(values, (list, tuple)):
-        return bool(values) and np.isscalar(values[0])
-    return hasattr(values, "shape") and len(values.shape) < 3
-
-
-def _is_rows(values: Any) -> bool:
-    return np.isscalar(values) or getattr(values, "dtype", None) == np.dtype(bool)
-
-
-def _is_band(values: Any) -> bool:
-    return values is None or np.isscalar(values) or isinstance(values, Band)
-
-
-def _table(table: Any, label: str, T: int, N: int) -> np.ndarray:
-    W = _numbers(table, f"targets {label!r}")
-    if W.shape not in ((N,), (T, N)):
-        raise DataError(
-            "targets do not match prices",
-            received=f"shape {W.shape} of {label!r}",
-            expected=f"({T}, {N}) or ({N},)",
-            fix="Give several sets of targets as a mapping label -> table.",
-        )
-    return W.reshape(-1, N)
-
-
-def _due(value: Any, T: int, dates: Any) -> np.ndarray:
-    """(T,) bool rows of one schedule."""
-    if isinstance(value, str):
-        from strategies.schedules import is_decision
-
-        if value in ("daily", "once"):
-            return np.full(T, True) if value == "daily" else np.arange(T) == 0
-        try:
-            days = np.asarray(dates).astype("datetime64[D]")
-        except (TypeError, ValueError) as error:
-            raise DataError(
-                "dates are not dates", received=type(dates).__name__
-            ) from error
-        if dates is None or days.shape != (T,) or not (np.diff(days) > 0).all():
-            raise DataError(
-                f"the schedule {value!r} needs the dates of the rows",
-                received="none" if dates is None else f"{days.size} dates for {T} rows",
-                expected="one date per row, increasing",
-                fix="Give dates=, or prices as a DataFrame indexed by date.",
-            )
-        due = is_decision(days, value)
-        due[0] = True
-        return due
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-        if value < 1:
-            raise UsageError("a schedule of every k rows needs k >= 1", received=value)
-        return np.arange(T) % int(value) == 0
-    rows = np.asarray(value)
-    if rows.dtype != bool or rows.shape != (T,):
-        raise DataError(
-            "a schedule does not match prices",
-            received=f"{rows.dtype} of shape {rows.shape}",
-            expected=f"a name, a whole number, or bool of shape ({T},)",
-        )
-    return rows
-
-
-def _band(value: Any) -> Band | None:
-    if value is None:
-        return None
-    band = value if isinstance(value, Band) else Band(value)
-    try:
-        good = bool(0.0 <= band.width < np.inf)
-    except TypeError:
-        good = False
-    if not good or isinstance(band.width, bool):
-        raise UsageError(
-            "a band is a half-width that is not negative", received=repr(band.width)
-        )
-    if band.to not in ("edge", "centre"):
-        raise UsageError(
-            "a band is left to its edge or its centre", received=repr(band.to)
-        )
-    return band._replace(width=float(band.width))

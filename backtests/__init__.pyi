@@ -7,6 +7,11 @@ from ._sharpe_difference import SharpeDifference as SharpeDifference
 from ._sharpe_difference import sharpe_difference as sharpe_difference
 from ._simulate import SimulationArrays as SimulationArrays
 from ._simulate import simulate_weights as simulate_weights
+from ._simulate_sweep import SweepArrays as SweepArrays
+from ._simulate_sweep import simulate_sweep as simulate_sweep
+from ._stress_history import StressHistory as StressHistory
+from ._stress_history import stress_history as stress_history
+from ._sweep_axes import Band as Band
 from .intervals import metric_intervals as metric_intervals
 from .job import JobResult as JobResult
 from .job import Settings as Settings

@@ -30,7 +30,8 @@ class SimulationArrays(NamedTuple):
     weights: np.ndarray
 
 
-def _numbers(values: Any, name: str) -> np.ndarray:
+def numbers(values: Any, name: str) -> np.ndarray:
+    """Return a contiguous array of numbers, or raise `DataError`."""
     try:
         return np.asarray(values, dtype=np.float64, order="C")
     except (TypeError, ValueError) as error:
@@ -38,7 +39,7 @@ def _numbers(values: Any, name: str) -> np.ndarray:
 
 
 def _impact(values: Any, T: int, N: int) -> np.ndarray:
-    k = _numbers(values, "impact")
+    k = numbers(values, "impact")
     if k.shape not in ((), (N,), (T, N)):
         raise DataError(
             "impact does not match prices",
@@ -53,6 +54,87 @@ def _impact(values: Any, T: int, N: int) -> np.ndarray:
             expected="b sigma sqrt(value / V)",
         )
     return np.ascontiguousarray(np.broadcast_to(k, (1, N)) if k.ndim < 2 else k)
+
+
+def priced(values: Any) -> np.ndarray:
+    """Return prices (T, N) as checked numbers.
+
+    Raises
+    ------
+    DataError
+        Not a table, or a price that is not positive and finite, with its place.
+    """
+    P = numbers(values, "prices")
+    if P.ndim != 2 or not P.size:
+        raise DataError(
+            "prices must be a table", received=f"shape {P.shape}", expected="(T, N)"
+        )
+    # A NaN passes through both, and fails either comparison.
+    if not (P.min() > 0.0 and P.max() < np.inf):
+        t, i = (int(v) for v in np.argwhere(~(np.isfinite(P) & (P > 0)))[0])
+        raise DataError(
+            "prices must be positive and finite",
+            received=f"{P[t, i]} at row {t}, column {i}",
+            fix="Simulate assets that have a price at every row.",
+        )
+    return P
+
+
+def rates(values: Any, N: int) -> np.ndarray:
+    """Return proportional costs as (N,).
+
+    Raises
+    ------
+    DataError
+        Another shape, or a rate outside [0, 1).
+    """
+    c = numbers(values, "costs")
+    if c.shape not in ((), (N,)):
+        raise DataError(
+            "costs do not match prices",
+            received=f"shape {c.shape}",
+            expected=f"a number or ({N},)",
+        )
+    bad = ~((c >= 0) & (c < 1))
+    if bad.any():
+        raise DataError(
+            "costs must lie in [0, 1)",
+            received=c[bad].flat[0],
+            expected="a decimal: ten basis points are 0.001",
+        )
+    return np.ascontiguousarray(np.broadcast_to(c, (N,)))
+
+
+def no_trade(W: np.ndarray) -> np.ndarray:
+    """Return which rows of targets (R, N) are empty: nothing is traded there.
+
+    Raises
+    ------
+    DataError
+        A row with some weights only, or an infinite one.
+    """
+    finite = np.isfinite(W)
+    if finite.all():
+        return np.zeros(W.shape[0], dtype=bool)
+    empty = np.asarray(np.isnan(W).all(axis=1))
+    partial = ~finite.all(axis=1) & ~empty
+    if partial.any():
+        raise DataError(
+            "a row of targets is only partly filled",
+            received=f"row {int(np.argmax(partial))}",
+            fix="Give every weight of a row, or NaN throughout for no trade.",
+        )
+    return empty
+
+
+def check_payable(W: np.ndarray, empty: np.ndarray, c: np.ndarray) -> None:
+    """Refuse targets (R, N) whose purchase costs as much as they are worth."""
+    solvable = (np.abs(W) @ c < 1.0) | empty
+    if not solvable.all():
+        raise ModelError(
+            "the weights cost more to trade than they are worth",
+            received=f"row {int(np.argmin(solvable))}",
+        )
 
 
 def simulate_weights(
@@ -101,6 +183,14 @@ def simulate_weights(
     ModelError
         The book loses everything, or leverage makes the cost equation unsolvable.
 
+    Notes
+    -----
+    Costs are charged at the close of the trade and on what is traded there, V' being
+    what is left. Simulators that size orders by the value before costs and take the
+    fee from cash afterwards (vectorbt) trade amounts that differ by the cost of the
+    cost, c^2 of the turnover; without costs the paths are one, and so they are when
+    their weights after trading are given here as targets.
+
     Examples
     --------
     >>> simulate_weights([[1.0], [2.0]], [[1.0], [float("nan")]]).value.tolist()
@@ -110,24 +200,11 @@ def simulate_weights(
         CONVERGED,
         NOT_CONVERGED,
         rebalance_path,
-        rebalance_path_with_impact,
     )
 
-    P = _numbers(prices, "prices")
-    if P.ndim != 2 or not P.size:
-        raise DataError(
-            "prices must be a table", received=f"shape {P.shape}", expected="(T, N)"
-        )
+    P = priced(prices)
     T, N = P.shape
-    bad = np.asarray(~(np.isfinite(P) & (P > 0)))
-    if bad.any():
-        t, i = (int(v) for v in np.argwhere(bad)[0])
-        raise DataError(
-            "prices must be positive and finite",
-            received=f"{P[t, i]} at row {t}, column {i}",
-            fix="Simulate assets that have a price at every row.",
-        )
-    W = _numbers(targets, "targets")
+    W = numbers(targets, "targets")
     if W.shape == (N,):
         W = W.reshape(1, N)
         rows = np.zeros(T, dtype=np.int64)
@@ -139,14 +216,7 @@ def simulate_weights(
             received=f"shape {W.shape}",
             expected=f"({T}, {N}) or ({N},)",
         )
-    empty = np.asarray(np.isnan(W).all(axis=1))
-    partial = ~np.isfinite(W).all(axis=1) & ~empty
-    if partial.any():
-        raise DataError(
-            "a row of targets is only partly filled",
-            received=f"row {int(np.argmax(partial))}",
-            fix="Give every weight of a row, or NaN throughout for no trade.",
-        )
+    empty = no_trade(W)
     rows = np.where(empty[rows], -1, rows)
     if when is not None:
         trades = np.asarray(when)
@@ -157,35 +227,14 @@ def simulate_weights(
                 expected=f"bool of shape ({T},)",
             )
         rows = np.where(trades, rows, -1)
-    c = _numbers(costs, "costs")
-    if c.shape not in ((), (N,)):
-        raise DataError(
-            "costs do not match prices",
-            received=f"shape {c.shape}",
-            expected=f"a number or ({N},)",
-        )
-    c = np.ascontiguousarray(np.broadcast_to(c, (N,)))
-    if not ((c >= 0) & (c < 1)).all():
-        raise DataError(
-            "costs must lie in [0, 1)",
-            received=c[~((c >= 0) & (c < 1))][0],
-            expected="a decimal: ten basis points are 0.001",
-        )
-    solvable = np.abs(np.where(empty[:, None], 0.0, W)) @ c < 1.0
-    if not solvable.all():
-        raise ModelError(
-            "the weights cost more to trade than they are worth",
-            received=f"row {int(np.argmin(solvable))}",
-        )
+    c = rates(costs, N)
+    check_payable(W, empty, c)
     value, turnover, cost = np.empty(T), np.empty(T), np.empty(T)
     weights = np.empty((T, N))
     failed_at = np.zeros(1, dtype=np.int64)
     outs = (value, turnover, cost, weights, failed_at)
-    if impact is None:
-        status = rebalance_path(P, W, rows, c, *outs)
-    else:
-        k = _impact(impact, T, N)
-        status = rebalance_path_with_impact(P, W, rows, c, k, *outs)
+    k = np.empty((0, N)) if impact is None else _impact(impact, T, N)
+    status = rebalance_path(P, W, rows, c, k, *outs)
     if status != CONVERGED:
         what = (
             "the cost equation did not converge"

@@ -8,6 +8,7 @@ implementation must do (one BLAS call, one pass over memory), without an answer.
 from __future__ import annotations
 
 from benchmarks import (
+    accounting_cases,
     covariance_cases,
     data_cases,
     quadratic_cases,
@@ -36,6 +37,7 @@ CASES = (
     *stress_cases.CASES,
     *shortfall_cases.CASES,
     *quadratic_cases.CASES,
+    *accounting_cases.CASES,
     *MONTE_CARLO,
     *PORTFOLIO,
     *PROPOSALS,

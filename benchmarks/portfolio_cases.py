@@ -1,4 +1,4 @@
-"""Cases of accounting and of proposals."""
+"""Cases of portfolios and of proposals."""
 
 from __future__ import annotations
 
@@ -6,99 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.case import Case, Peer, Thunk, installed, returns
+from benchmarks.case import Case, Thunk, installed, returns
 from benchmarks.models import model_of
-
-
-def _rebalance(T: int, N: int) -> dict[str, Thunk]:
-    from backtests import simulate_weights
-
-    prices = 100.0 * np.exp(np.cumsum(returns(T, N), axis=0))
-    target = np.full(N, 1.0 / N)
-
-    def numpy_loop():
-        value, money = 1.0, np.zeros(N)
-        path = np.empty(T)
-        for t in range(T):
-            if t:
-                money = money * (prices[t] / prices[t - 1])
-            value = money.sum() if t else 1.0
-            after = value
-            for _ in range(60):  # costs are paid from the book: fixed point
-                after = value - 1e-3 * np.abs(target * after - money).sum()
-            money, path[t] = target * after, after
-        return path
-
-    return {
-        "ours": lambda: simulate_weights(prices, target, 1e-3).value,
-        "NumPy loop": numpy_loop,
-    }
-
-
-def _sweep_inputs(T: int, N: int, cells: int) -> dict[str, Any]:
-    prices = 100.0 * np.exp(np.cumsum(returns(T, N), axis=0))
-    # Some calendars more than once: what is timed is the number of cells.
-    every = 1 + np.arange(cells, dtype=np.int64) % min(T, 250)
-    return {"prices": prices, "every": every, "costs": np.array(1e-3)}
-
-
-def _sweep(T: int, N: int, cells: int) -> dict[str, Thunk]:
-    """Last value of books that differ in how often they rebalance, with costs."""
-    from backtests import simulate_weights
-
-    prices, every, _ = _sweep_inputs(T, N, cells).values()
-    target, session = np.full(N, 1.0 / N), np.arange(T)
-
-    def ours():
-        return np.array(
-            [
-                simulate_weights(prices, target, 1e-3, when=session % step == 0).value[
-                    -1
-                ]
-                for step in every.tolist()
-            ]
-        )
-
-    growth = np.ones((T, N))
-    growth[1:] = prices[1:] / prices[:-1]
-
-    def numpy_loop():
-        """All cells at once, a date at a time: the usual vectorised loop."""
-        money, cash = np.zeros((cells, N)), np.ones(cells)
-        for t in range(T):
-            money *= growth[t]
-            due = np.flatnonzero(t % every == 0)
-            before = money[due].sum(axis=1) + cash[due]
-            after = before
-            for _ in range(12):  # each step gains three digits
-                size = np.abs(after[:, None] * target - money[due])
-                after = before - 1e-3 * size.sum(axis=1)
-            money[due] = after[:, None] * target
-            cash[due] = after * (1.0 - target.sum())
-        return money.sum(axis=1) + cash
-
-    return {"ours": ours, "NumPy loop over dates": numpy_loop}
-
-
-def _free_rebalance_inputs(T: int, N: int) -> dict[str, np.ndarray]:
-    prices = 100.0 * np.exp(np.cumsum(returns(T, N), axis=0))
-    return {"prices": prices, "target": np.full(N, 1.0 / N)}
-
-
-def _free_rebalance(T: int, N: int) -> dict[str, Thunk]:
-    from backtests import simulate_weights
-
-    prices, target = _free_rebalance_inputs(T, N).values()
-
-    def closed_form():
-        growth = np.ones(T)
-        growth[1:] = (prices[1:] / prices[:-1]) @ target
-        return np.cumprod(growth)
-
-    return {
-        "ours": lambda: simulate_weights(prices, target, 0.0).value,
-        "NumPy closed form": closed_form,
-    }
 
 
 def _minimum_variance(N: int) -> dict[str, Thunk]:
@@ -247,31 +156,6 @@ def _proposal(S: int, N: int) -> dict[str, Thunk]:
 
 
 CASES = (
-    Case(
-        "daily rebalance with costs",
-        {"small": {"T": 40, "N": 5}, "T 2520, N 100": {"T": 2520, "N": 100}},
-        _rebalance,
-        1e-9,
-    ),
-    Case(
-        "sweep of rebalancing calendars with costs",
-        {
-            "small": {"T": 40, "N": 5, "cells": 7},
-            "T 2520, N 100, 1 cell": {"T": 2520, "N": 100, "cells": 1},
-            "T 2520, N 100, 1,000 cells": {"T": 2520, "N": 100, "cells": 1000},
-        },
-        _sweep,
-        1e-9,
-    ),
-    Case(
-        "daily rebalance without costs",
-        {"small": {"T": 40, "N": 5}, "T 2520, N 100": {"T": 2520, "N": 100}},
-        _free_rebalance,
-        1e-9,
-        peers={
-            "bt": Peer("benchmarks.peer_bt:rebalance", _free_rebalance_inputs, "bt")
-        },
-    ),
     Case(
         "minimum variance, long only",
         {"small": {"N": 6}, "N 50": {"N": 50}, "N 200": {"N": 200}},

@@ -124,7 +124,7 @@ def fund_table(
     if look_through is not None:
         universe = universe.with_look_through(read_look_through(look_through))
     known = universe.known_at(time, hindsight=hindsight)
-    documents = look_through_table(known)
+    documents = look_through_table(known) if known.look_through else ()
     zero = dict(zip(known.tickers, known.is_structural_zero(), strict=True))
     exposures: list[FundExposure] = []
     refused: list[tuple[str, str]] = []
@@ -194,11 +194,12 @@ class _Estimates:
             for t, c in zip(known.tickers, known.asset_class, strict=True)
             if c in COMPANY_CLASSES
         ]
+        self.together = same_close(known, self.companies)
         self.made: dict[tuple[str, str], Styles] = {}
 
     def of(self, fund: str) -> FundExposure | str:
         """Remainder by country, and by sector where that does not follow the fund."""
-        together = same_close(self.known, [fund, *self.companies])
+        together = self.together and same_close(self.known, [fund, *self.companies[:1]])
         why = ""
         for remainder in ("country", "sector"):
             try:
@@ -220,6 +221,7 @@ class _Estimates:
                 remainder=remainder,
                 draws=_DRAWS,
                 known_roles=self.known.role,
+                like=next(iter(self.made.values()), None),
             )
         return self.made[key]
 

@@ -10,6 +10,7 @@ A document goes first (`engine.fund_table`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -121,6 +122,9 @@ class _Baskets(NamedTuple):
     """(B, K, K) sums of products of basket returns in each sample."""
     sums: Matrix
     """(B, K) sums of basket returns in each sample."""
+    basis: Matrix
+    """(T, K) orthonormal columns; times ``triangle`` the returns about their means."""
+    triangle: Matrix
 
 
 class Styles:
@@ -128,7 +132,8 @@ class Styles:
 
     The baskets of a set of sessions, and their part of the bootstrap, are computed
     once for all funds with those sessions. ``known_roles`` replaces the roles that the
-    market shows, for a caller that has settled which are known.
+    market shows, for a caller that has settled which are known; ``like`` gives the
+    prices of the same market, already read.
     """
 
     def __init__(
@@ -149,6 +154,7 @@ class Styles:
         seed: int = 0,
         hindsight_parameters: bool = False,
         known_roles: Sequence[str] | None = None,
+        like: Styles | None = None,
     ) -> None:
         k = {"weekly": OVERLAP, "daily": 1}.get(step, 0)
         block = 3 * k if block is None else block
@@ -168,9 +174,12 @@ class Styles:
             self.panel, self.role = _known(market, end, hindsight_parameters)
         else:
             self.panel, self.role = panel_of(market), known_roles
-        self.panel = self.panel.adjusted()
-        self.prices = self.panel.base_prices()
-        self.level = _last_known(self.prices)
+        if like is None:
+            self.panel = self.panel.adjusted()
+            self.prices = self.panel.base_prices()
+            self.level = _last_known(self.prices)
+        else:
+            self.panel, self.prices, self.level = like.panel, like.prices, like.level
         self._made: dict[bytes, _Baskets] = {}
 
     def of(self, fund: str) -> FundExposure:
@@ -182,7 +191,7 @@ class Styles:
         if not y.std() > 0:
             raise DataError("the fund's price does not move", asset=fund)
         D = baskets.returns - y[:, None]
-        w = _simplex_weights(D, fund)
+        w = _mix(baskets, y, fund)
         # Returns that do not overlap, less the weights fitted.
         free = self.window / k - np.count_nonzero(w)
         if self.window < 3 * len(baskets.labels) or free < 2:
@@ -195,7 +204,7 @@ class Styles:
         residual = float((D @ w).std(ddof=1))
         r_squared = 1.0 - residual**2 / float(y.var(ddof=1))
         self._check_followed(fund, y, baskets.returns @ w, r_squared)
-        samples = _resampled(baskets, y, fund)
+        samples = _resampled(baskets, y, fund, w)
         scale = self._error_scale(free)
         days = self.panel.dates[rows]
         return FundExposure(
@@ -264,32 +273,24 @@ class Styles:
             )
         k = self.sessions
         X = np.empty((rows.size - k, len(labels)))
+        level = self.level[rows]
+        change = level[k:] / level[:-k] - 1.0
         for j, group in enumerate(members):
-            level = self.level[rows][:, [u.index(t) for t in group]]
-            X[:, j] = (level[k:] / level[:-k] - 1.0).mean(axis=1)
-        counts = self._counts()
+            X[:, j] = change[:, [u.index(t) for t in group]].mean(axis=1)
+        counts = _block_counts(self.window, self.block, self.draws, self.seed)
         made = _Baskets(
             labels,
             members,
             X,
             counts,
-            (counts[:, :, None] * X).transpose(0, 2, 1) @ X,
+            (counts @ (X[:, :, None] * X[:, None, :]).reshape(len(X), -1)).reshape(
+                len(counts), *(len(labels),) * 2
+            ),
             counts @ X,
+            *np.linalg.qr(X - X.mean(axis=0)),
         )
         self._made[key] = made
         return made
-
-    def _counts(self) -> Matrix:
-        """Circular blocks, drawn once: funds share the dates of a sample."""
-        rng = np.random.Generator(np.random.Philox(key=self.seed))
-        starts = rng.integers(
-            self.window, size=(self.draws, -(-self.window // self.block))
-        )
-        picks = (starts[:, :, None] + np.arange(self.block)).reshape(self.draws, -1)
-        counts = np.zeros((self.draws, self.window))
-        for count, rows in zip(counts, picks[:, : self.window], strict=True):
-            np.add.at(count, rows % self.window, 1.0)
-        return counts
 
     def _check_followed(
         self, fund: str, y: Vector, mix: Vector, r_squared: float
@@ -302,7 +303,8 @@ class Styles:
                 expected=f"at least {self.min_r_squared:g}",
                 fix="Give a document, others= (bonds), or remainder='sector'.",
             )
-        slope = float(np.cov(y, mix)[0, 1] / mix.var(ddof=1))
+        around = mix - mix.mean()
+        slope = float(around @ (y - y.mean()) / (around @ around))
         if slope > self.max_slope:
             raise ModelError(
                 "the fund moves by more than its baskets: leveraged",
@@ -323,29 +325,47 @@ class Styles:
         return float(np.sqrt(self.window / k / free / kept))
 
 
-def _resampled(baskets: _Baskets, y: Vector, fund: str) -> Matrix:
+@lru_cache(maxsize=8)
+def _block_counts(window: int, block: int, draws: int, seed: int) -> Matrix:
+    """(B, T) circular blocks, drawn once: funds share the dates of a sample."""
+    rng = np.random.Generator(np.random.Philox(key=seed))
+    starts = rng.integers(window, size=(draws, -(-window // block)))
+    picks = (starts[:, :, None] + np.arange(block)).reshape(draws, -1)
+    counts = np.zeros((draws, window))
+    for count, rows in zip(counts, picks[:, :window], strict=True):
+        np.add.at(count, rows % window, 1.0)
+    counts.setflags(write=False)
+    return counts
+
+
+def _resampled(baskets: _Baskets, y: Vector, fund: str, centre: Vector) -> Matrix:
     """(B, K) weights of each bootstrap sample.
 
     With ``D = X - y``, the products of a sample are ``X'X - s 1' - 1 s' + (y'y) 1 1'``,
     ``s = X'y``, less those of the means: only ``s`` and ``y'y`` belong to the fund.
     """
-    from engine.kernels.simplex import SOLVED, simplex_weights
+    from engine.kernels.simplex import SOLVED, sample_weights
 
     X, counts = baskets.returns, baskets.counts
     T, K = X.shape
-    s = (counts * y) @ X
-    products = baskets.products - s[:, :, None] - s[:, None, :]
-    products += (counts @ (y * y))[:, None, None]
-    total = baskets.sums - (counts @ y)[:, None]
-    products -= total[:, :, None] * total[:, None, :] / T
-    products *= (K / np.trace(products, axis1=1, axis2=2))[:, None, None]
-    products[:, np.arange(K), np.arange(K)] += _RIDGE
-    w = np.empty((len(products), K))
-    status = np.empty(len(products), np.int64)
-    simplex_weights(products, w, status)
+    w = np.empty((len(counts), K))
+    status, gap = np.empty(len(w), np.int64), np.empty(len(w))
+    sample_weights(
+        baskets.products,
+        baskets.sums,
+        (counts * y) @ X,
+        counts @ y,
+        counts @ (y * y),
+        T,
+        _RIDGE,
+        np.flatnonzero(centre),
+        w,
+        status,
+        gap,
+    )
     # Products of baskets that are alike lose digits; their returns do not.
     D = X - y[:, None]
-    for b in np.flatnonzero((status != SOLVED) | ~(_gap(products, w) <= _GAP)):
+    for b in np.flatnonzero((status != SOLVED) | ~(gap <= _GAP)):
         rows = np.repeat(np.arange(T), counts[b].astype(int))
         w[b] = _simplex_weights(D[rows], fund)
     return w
@@ -417,7 +437,26 @@ def _other_baskets(
 
 
 def _simplex_weights(D: Matrix, fund: str) -> Vector:
-    """Minimise Var(D w) on the simplex; ``D`` is baskets less fund, (T, K), no NaN.
+    """Minimise Var(D w) on the simplex; ``D`` is baskets less fund, (T, K), no NaN."""
+    return _least(np.linalg.qr(D - D.mean(axis=0), mode="r"), fund)
+
+
+def _mix(baskets: _Baskets, y: Vector, fund: str) -> Vector:
+    """Weights of the mix that follows ``y`` best, from the baskets' own factors.
+
+    Baskets less fund are ``Q (R - q 1') - e 1'`` about their means, with ``q`` the part
+    of y on the basis and ``e`` the rest: ``R - q 1'`` over ``-|e| 1'`` has the same
+    products, without a factorisation for each fund.
+    """
+    y = y - y.mean()
+    q = baskets.basis.T @ y
+    rest = np.linalg.norm(y - baskets.basis @ q)
+    R = baskets.triangle - q[:, None]
+    return _least(np.vstack([R, np.full(R.shape[1], -rest)]), fund)
+
+
+def _least(R: Any, fund: str) -> Vector:
+    """Minimise ``|R w|^2`` on the simplex.
 
     For u >= 0, ``min |D u|^2 + (1'u - 1)^2`` is at ``u = s w`` with w on the simplex:
     the best s gives ``q / (1 + q)``, increasing in ``q = |D w|^2``. One nonnegative
@@ -425,9 +464,8 @@ def _simplex_weights(D: Matrix, fund: str) -> Vector:
     """
     from scipy.optimize import nnls
 
-    D, K = D - D.mean(axis=0), D.shape[1]
-    R = np.linalg.qr(D / np.sqrt((D * D).sum() / K), mode="r")
-    A = np.vstack([R, np.sqrt(_RIDGE) * np.eye(K)])
+    K = R.shape[1]
+    A = np.vstack([R / np.sqrt((R * R).sum() / K), np.sqrt(_RIDGE) * np.eye(K)])
     target = np.append(np.zeros(len(A)), 1.0)
     try:
         u, _ = nnls(np.vstack([A, np.ones(K)]), target, maxiter=30 * K)

@@ -240,7 +240,11 @@ def fit(
             expected="raise or exclude",
         )
     source = panel_of(market)
-    panel = source if tickers is None else source.select(tickers)
+    if tickers is not None:
+        tickers = check_labels(tickers, name="tickers")
+    panel = source
+    if tickers is not None and tickers != source.tickers:
+        panel = source.select(tickers)
     notes: list[str] = []
     if short_history == "exclude":
         panel, note = _with_history(panel, window)
@@ -408,17 +412,18 @@ def _synchronised(panel, five_session, window, extra):
     sigma = np.empty(prices.shape[1])
     average = np.empty(prices.shape[1])
     standardised = []
+    valid = np.isfinite(prices)
     for i in range(prices.shape[1]):
-        valid = np.isfinite(prices[:, i])
-        own = np.diff(np.log(prices[valid, i]))
-        if window is not None:
-            own = own[-window:]
+        rows = np.flatnonzero(valid[:, i])
+        used = rows if window is None else rows[-(window + 1) :]
+        own = np.diff(np.log(prices[used, i]))
         # An asset with fewer sessions a year moves as much in a year: rescale to the
         # panel's own period.
-        rate = sessions_per_year(panel.dates[valid]) / per_year
-        sigma[i] = own.std(ddof=1) * np.sqrt(rate)
-        average[i] = own.mean() * rate
-        standardised.append((own - own.mean()) / own.std(ddof=1))
+        rate = sessions_per_year(panel.dates[rows]) / per_year
+        deviation, centre = own.std(ddof=1), own.mean()
+        sigma[i] = deviation * np.sqrt(rate)
+        average[i] = centre * rate
+        standardised.append((own - centre) / deviation)
     correlation = nearest_correlation(correlation)
     length = min(len(s) for s in standardised)
     X = np.column_stack([s[-length:] for s in standardised])

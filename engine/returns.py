@@ -107,7 +107,10 @@ def compute(
         started = _start_row(prices)
         if started == panel.dates.size:
             _too_short(panel, prices, (wanted or 2) + step, 0)
-        dates, values = panel.dates[started:], _last_known(prices)[started:]
+        begin = 0 if wanted is None else _all_known(prices, wanted + step)
+        started = max(started, begin)
+        known = _last_known(prices[begin:])
+        dates, values = panel.dates[started:], known[started - begin :]
     need = (wanted or 2) + step
     if values.shape[0] < need:
         _too_short(panel, prices, need, values.shape[0])
@@ -130,6 +133,12 @@ def _last_known(prices: Matrix) -> Matrix:
     rows = np.where(np.isfinite(prices), np.arange(prices.shape[0])[:, None], 0)
     rows = np.maximum.accumulate(rows, axis=0)
     return prices[rows, np.arange(prices.shape[1])]
+
+
+def _all_known(prices: Matrix, need: int) -> int:
+    """Last row with every price that leaves ``need`` rows; 0 if there is none."""
+    whole = np.isfinite(prices[: max(0, len(prices) - need + 1)]).all(axis=1)
+    return int(np.flatnonzero(whole)[-1]) if whole.any() else 0
 
 
 def _check_recent(panel: PricePanel, prices: Matrix) -> None:

@@ -207,7 +207,11 @@ class Universe(Value):
         ``unknown`` and their currency unstated, never a default.
         """
         wanted = check_labels(tickers, name="tickers")
+        if wanted == self.tickers:
+            return self
         rows = [self._index.get(t, -1) for t in wanted]
+        if min(rows, default=-1) >= 0:
+            return self._picked(wanted, rows)
         columns: dict[str, Any] = {
             name: tuple(getattr(self, name)[i] if i >= 0 else "" for i in rows)
             for name in _TEXT_COLUMNS
@@ -231,8 +235,26 @@ class Universe(Value):
         nat = np.array(["NaT"], "datetime64[D]")
         for name in ("role_known_from", "listed_from", "listed_until"):
             columns[name] = np.concatenate([getattr(self, name), nat])[padded]
-        rows = tuple(r for r in self.look_through if r[0] in set(wanted))
+        chosen = set(wanted)
+        rows = tuple(r for r in self.look_through if r[0] in chosen)
         return Universe(wanted, ai_share=share, look_through=rows, **columns)
+
+    def _picked(self, wanted: tuple[str, ...], rows: list[int]) -> Universe:
+        # Bypasses the checks of construction, which the rows have already passed.
+        new, put, chosen = object.__new__(Universe), object.__setattr__, set(wanted)
+        for name in self.__dataclass_fields__:
+            values = getattr(self, name)
+            if isinstance(values, np.ndarray):
+                values = values[rows]
+                values.setflags(write=False)
+            elif name in _TEXT_COLUMNS:
+                values = tuple([values[i] for i in rows])
+            put(new, name, values)
+        put(new, "tickers", wanted)
+        kept = tuple(r for r in self.look_through if r[0] in chosen)
+        put(new, "look_through", kept)
+        put(new, "_index", {t: i for i, t in enumerate(wanted)})
+        return new
 
     def known_at(self, time: np.datetime64, *, hindsight: bool = False) -> Universe:
         """Universe as known at ``time``: a role dated later reads ``unknown``.

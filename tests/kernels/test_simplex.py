@@ -1,5 +1,7 @@
 """Least squares on the simplex against nonnegative least squares and its conditions."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,10 +23,10 @@ def problem(seed, K, T, scale=0.0, twin=False):
     return G * (K / np.trace(G)) + 1e-10 * np.eye(K)
 
 
-def solve(G, kernel=simplex_weights):
+def solve(G, kernel: Any = simplex_weights, start=()):
     w = np.full(G.shape[:2], np.nan)
     status = np.full(len(G), -1, np.int64)
-    kernel(G, w, status)
+    kernel(G, np.array(start, np.int64), w, status)
     return w, status
 
 
@@ -47,6 +49,17 @@ def test_weights_are_those_of_nonnegative_least_squares(seed):
         A = np.vstack([np.linalg.cholesky(matrix).T, np.ones(len(matrix))])
         u, _ = nnls(A, np.append(np.zeros(len(matrix)), 1.0))
         np.testing.assert_allclose(found, u / u.sum(), atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_minimum_does_not_depend_on_where_the_search_begins(seed):
+    rng = np.random.default_rng(seed)
+    G = np.stack([problem(100 * seed + i, 9, 60, i / 3) for i in range(8)])
+    cold, _ = solve(G)
+    for size in (1, 4, 9):
+        w, status = solve(G, start=rng.permutation(9)[:size])
+        assert (status == SOLVED).all()
+        np.testing.assert_allclose(w, cold, atol=1e-12)
 
 
 @given(

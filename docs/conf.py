@@ -70,7 +70,7 @@ class Names(Directive):
         lines = [".. autosummary::", ""]
         lines += [f"   {module}.{name}" for name in names] + [""]
         for name in names:
-            lines += _entry(module, name)
+            lines += _alias(module, name) or _entry(module, name)
         node = nodes.section()
         node.document = self.state.document
         text = StringList(lines, source=f"{module} (names)")
@@ -91,6 +91,18 @@ def public_names(module: str) -> list[str]:
         for name in names
         if not name.startswith("_") and not inspect.ismodule(getattr(found, name))
     ]
+
+
+def _alias(module: str, name: str) -> list[str]:
+    """Where the flat namespace repeats a library's name, a link to its entry."""
+    if module != "engine":
+        return []
+    found = getattr(importlib.import_module(module), name)
+    for home in ("engine.covariance", "engine.shocks"):
+        if name in public_names(home):
+            if getattr(importlib.import_module(home), name) is found:
+                return [f"``engine.{name}`` is :py:obj:`{home}.{name}`.", ""]
+    return []
 
 
 def _entry(module: str, name: str) -> list[str]:

@@ -53,7 +53,6 @@ nitpick_ignore_regex = [
     ("py:class", r"(?!engine\.|strategies\.|backtests\.).*"),
     ("py:class", r".*\._.*"),
 ]
-suppress_warnings = ["toc.empty_glob"]  # pages matched by pattern may be absent
 
 
 class Names(Directive):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from typing import Any
 
 from docutils import nodes
@@ -66,7 +67,7 @@ class Names(Directive):
         module = self.arguments[0]
         names = [line.strip() for line in self.content if line.strip()]
         names = names or public_names(module)
-        lines = [".. autosummary::", ""]
+        lines = [".. autosummary::", "   :nosignatures:", ""]
         lines += [f"   {module}.{name}" for name in names] + [""]
         for name in names:
             lines += _alias(module, name) or _entry(module, name)
@@ -120,6 +121,9 @@ def _entry(module: str, name: str) -> list[str]:
 # Formulas become MathML: nothing is fetched when a page is read.
 def _mathml(self: Any, node: nodes.Element, *, block: bool) -> None:
     tex = node.astext().replace("\n", " ")
+    # MathML leaves no room around functions written as text.
+    tex = re.sub(r"(?<=[\w})])\s*(\\(?:ln|exp|max|min)\b)", r"\\,\1", tex)
+    tex = re.sub(r"(\\ln)\s+(?=[\w\\])", r"\1\\,", tex)
     markup = "".join(latex2mathml.tex2mathml(tex, as_block=block))
     if block:
         self.body.append(f'<div class="formula" tabindex="0">{markup}</div>')

@@ -254,6 +254,10 @@ def run_job(
     title : str
     progress : callable, optional
         ``progress(done, total, message)``.
+
+    Returns
+    -------
+    JobResult
     """
 
     def say(done: int, message: str) -> None:

@@ -219,12 +219,22 @@ def fit(
         Dated documents of what funds hold (`engine.data.look_through`), in place of
         those that the panel carries.
 
+    Returns
+    -------
+    ReturnModel
+
     Raises
     ------
     DataError
         Too short a history (the asset is named) or an unknown ticker.
     ModelError
         A series that never moves, or a covariance that is not positive semi-definite.
+
+    Examples
+    --------
+    >>> from engine import load_panel
+    >>> fit(load_panel("reference"), tickers=["NVDA", "JPM"]).assets[:2]
+    ('NVDA', 'JPM')
     """
     source = panel_of(market)
     panel = (source if tickers is None else source.select(tickers)).adjusted()

@@ -115,6 +115,10 @@ def objective(name: str, **options: Any) -> Objective:
         level (0.95), of a tail; radius, of the ball of relative entropy, instead of
         it; risk_aversion (2.5); uncertainty (0) and years, of a robust mean; shocks.
 
+    Returns
+    -------
+    Objective
+
     Raises
     ------
     UsageError

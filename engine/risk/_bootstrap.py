@@ -61,6 +61,10 @@ def bootstrap_interval(
     n_jobs : int, default 1
         Threads; the numbers are the same for any.
 
+    Returns
+    -------
+    BootstrapInterval
+
     Raises
     ------
     ModelError

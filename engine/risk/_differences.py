@@ -62,15 +62,15 @@ def difference(
     -------
     Difference
 
-    Notes
-    -----
-    The errors are of first order. The plug-in EVaR of a sample hangs on its largest
-    losses and is biased low at high levels; its interval does not correct for that.
-
     Raises
     ------
     ModelError
         Fewer than ten scenarios beyond VaR; the message says how many are needed.
+
+    Notes
+    -----
+    The errors are of first order. The plug-in EVaR of a sample hangs on its largest
+    losses and is biased low at high levels; its interval does not correct for that.
     """
     from scipy.stats import norm
 

@@ -145,6 +145,10 @@ class Library(Mapping[str, Episode]):
 def library() -> Library:
     """Return the dated episodes that can be replayed.
 
+    Returns
+    -------
+    Library
+
     Examples
     --------
     >>> library()["deepseek-monday"].kind

@@ -223,6 +223,10 @@ _NOTES = MappingProxyType(
 def parameters() -> tuple[Parameter, ...]:
     """Return the documentation of every parameter, in the order of the defaults.
 
+    Returns
+    -------
+    tuple of Parameter
+
     Examples
     --------
     >>> first = parameters()[0]

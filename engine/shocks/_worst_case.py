@@ -176,6 +176,8 @@ def worst_case(
         Otherwise every asset is free.
     horizon : int, default 1
         Sessions.
+    name : str
+        Label of the shock.
 
     Returns
     -------

@@ -41,7 +41,13 @@ class Drawdown(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Per-period moments of returns: Sharpe ratio, skewness, raw kurtosis, count."""
+    """Per-period moments of returns: Sharpe ratio, skewness, raw kurtosis, count.
+
+    Attributes
+    ----------
+    sharpe, skew, kurtosis : float
+    n : int
+    """
 
     sharpe: float
     skew: float

@@ -64,6 +64,8 @@ class ReturnModel(Value):
         What the funds among the assets hold, as known at ``as_of``.
     synthetic, hindsight_parameters : bool
         Stamps that travel to every output.
+    notes : tuple of str
+        What one must know to read the estimate.
     """
 
     assets: tuple[str, ...]

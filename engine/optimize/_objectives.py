@@ -87,7 +87,14 @@ BUILDERS: dict[str, Builder] = {
 
 @dataclass(frozen=True)
 class Objective:
-    """The name of an objective and its options; made by `objective`."""
+    """The name of an objective and its options; made by `objective`.
+
+    Attributes
+    ----------
+    name : str
+    options : mapping
+        As `objective` takes them.
+    """
 
     name: str
     options: tuple[tuple[str, Any], ...]

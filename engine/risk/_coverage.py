@@ -19,14 +19,26 @@ _TIE = 1e-9  # equal statistics, reached in another order of sums
 
 
 class CoverageTest(NamedTuple):
-    """Statistic and p-value of a test; small p-values speak against the forecasts."""
+    """Statistic and p-value of a test; small p-values speak against the forecasts.
+
+    Attributes
+    ----------
+    statistic, p_value : float
+    """
 
     statistic: float
     p_value: float
 
 
 class Zone(NamedTuple):
-    """Basel zone of a year of exceptions, and the 1996 addition to the multiplier."""
+    """Basel zone of a year of exceptions, and the 1996 addition to the multiplier.
+
+    Attributes
+    ----------
+    color : str
+        green, yellow or red.
+    add_on : float
+    """
 
     color: str
     add_on: float

@@ -21,7 +21,13 @@ from engine.risk._measures import check_level, expected_shortfall, value_at_risk
 
 
 class Difference(NamedTuple):
-    """Risk before and after, and what is known of the change."""
+    """Risk before and after, and what is known of the change.
+
+    Attributes
+    ----------
+    before, after, low : float
+        In the unit of the losses; ``low`` begins the interval of the change.
+    """
 
     before: float
     after: float

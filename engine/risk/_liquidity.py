@@ -15,7 +15,12 @@ SPREAD_FACTOR = 3.0
 
 
 class LiquidityAdjusted(NamedTuple):
-    """A value at risk in its two parts, all fractions of wealth."""
+    """A value at risk in its two parts, all fractions of wealth.
+
+    Attributes
+    ----------
+    market, liquidity, total : float
+    """
 
     market: float
     """From prices."""

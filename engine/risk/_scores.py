@@ -13,7 +13,12 @@ from engine.risk._shortfall import forecasts
 
 
 class ScoreDifference(NamedTuple):
-    """Mean score of one forecast less another's; negative: the first was better."""
+    """Mean score of one forecast less another's; negative: the first was better.
+
+    Attributes
+    ----------
+    difference, standard_error, statistic, p_value : float
+    """
 
     difference: float
     standard_error: float

@@ -57,6 +57,7 @@ class PlausibleShock(Value):
     base_currency : str
     plausibility : str
         A sentence: dimensions, distance, a range of frequencies under heavy tails.
+    return_kind : {"log", "simple"}
     """
 
     name: str

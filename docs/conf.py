@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+from pathlib import Path
 from typing import Any
 
 from docutils import nodes
@@ -57,7 +58,10 @@ nitpick_ignore_regex = [
 
 
 class Names(Directive):
-    """A table of public names, then the entry of each; without content, all names."""
+    """A table of public names, then the entry of each.
+
+    A line ``...`` stands for all that the page does not list; so does no line at all.
+    """
 
     required_arguments = 1
     has_content = True
@@ -66,9 +70,13 @@ class Names(Directive):
         """Expand to autosummary and autodoc directives."""
         module = self.arguments[0]
         names = [line.strip() for line in self.content if line.strip()]
-        names = names or public_names(module)
+        if "..." in names or not names:  # what the page does not list elsewhere
+            page = self.state.document["source"]
+            listed = re.findall(r"^   (\w+)$", Path(page).read_text(), re.M)
+            names = [name for name in names if name != "..."]
+            names += [n for n in public_names(module) if n not in listed]
         lines = [".. autosummary::", "   :nosignatures:", ""]
-        lines += [f"   {module}.{name}" for name in names] + [""]
+        lines += [f"   ~{module}.{name}" for name in names] + [""]
         for name in names:
             lines += _alias(module, name) or _entry(module, name)
         node = nodes.section()

@@ -11,13 +11,14 @@ JOBS ?= auto
 PEERS := $(patsubst %.txt,%,$(notdir $(wildcard benchmarks/environments/*.txt)))
 PEER_STAMPS := $(PEERS:%=benchmarks/results/.environments/%/.installed)
 
-.PHONY: demo test lint types unit test-slow clean help
+.PHONY: demo test lint types unit test-slow docs clean help
 .PHONY: bench bench-peers bench-table bench-figures bench-compare
 
 help:
 	@echo "make demo       install, stress, propose and backtest the reference book; writes an HTML report"
 	@echo "make test       lint, types, tests"
 	@echo "make test-slow  the slow studies and tests"
+	@echo "make docs       documentation as HTML under out/docs; a warning is an error"
 	@echo "make bench      benchmarks (CASE=substring filters), JSON under benchmarks/results"
 	@echo "make bench-compare BASE=revision   this tree against another revision (CASE=, THRESHOLD=)"
 	@echo "make bench-figures   all benchmarks with all peers, then README's table"
@@ -56,6 +57,10 @@ test: lint types unit
 test-slow: $(STAMP_DEV)
 	@cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
 	NUMBA_CACHE_DIR=$$cache MPLBACKEND=Agg $(BIN)/python -m pytest -q -m slow
+
+docs: $(STAMP_DEV)
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d $(OUT)/.doctrees docs $(OUT)/docs
+	@echo "documentation in $(OUT)/docs/index.html"
 
 bench: $(STAMP_DEV)
 	$(BIN)/python -m benchmarks $(if $(CASE),--case "$(CASE)") $(if $(JSON),--json "$(JSON)")

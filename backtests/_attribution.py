@@ -126,6 +126,10 @@ def factor_split(
     periods_per_year : float
     lags : int, optional
         Bartlett lags, floor(4 (T/100)^(2/9)) by default.
+
+    Returns
+    -------
+    FactorSplit
     """
     y, x = (np.asarray(v, dtype=np.float64) for v in (returns, factor))
     if y.ndim != 1 or y.shape != x.shape or y.size < 10:

@@ -80,6 +80,10 @@ def sharpe_difference(
         date on the difference, at least one.
     seed : int, default 0
 
+    Returns
+    -------
+    SharpeDifference
+
     Raises
     ------
     DataError

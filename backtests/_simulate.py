@@ -148,7 +148,7 @@ def simulate_weights(
     """Value of a book rebalanced to target weights at the closes it is priced at.
 
     Weights drift between rebalances. Costs are paid from the book so that the weights
-    after trading equal the targets exactly: V' = V - sum c |t V' - h| is solved to
+    after trading equal the targets exactly: ``V' = V - sum c |t V' - h|`` is solved to
     1e-14. What the weights leave over is cash that earns nothing. Trading at the close
     that made the decision is same-bar execution: shift ``targets`` by one row, or use
     `backtests.backtest`, when they were computed from the same row of prices.

@@ -111,6 +111,8 @@ class Settings:
         Treatment of funds without a document, as in `engine.fit`.
     committee : bool
         Also the frontier of the proposal, other views and alternatives in the report.
+    es_cap, turnover, groups, costs
+        As in `engine.Constraints` and `engine.Costs`.
     """
 
     as_of: Any = None
@@ -142,7 +144,22 @@ class Settings:
 
 @dataclass(frozen=True)
 class JobResult:
-    """What the job found; ``report`` is ready for `backtests.report.write_report`."""
+    """What the job found; ``report`` is ready for `backtests.report.write_report`.
+
+    Attributes
+    ----------
+    portfolio : Portfolio
+        Priced.
+    model : ReturnModel
+    scenarios : ScenarioSet
+    stress, stress_after : StressReport
+        Of the book, and of the proposal.
+    proposal : Proposal
+    limit : float
+        Cap on the severe loss.
+    backtests : tuple of BacktestResult
+    report : ReportInputs
+    """
 
     portfolio: Portfolio
     model: ReturnModel
@@ -254,6 +271,10 @@ def run_job(
     title : str
     progress : callable, optional
         ``progress(done, total, message)``.
+
+    Returns
+    -------
+    JobResult
     """
 
     def say(done: int, message: str) -> None:

@@ -41,7 +41,13 @@ class Drawdown(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """Per-period moments of returns: Sharpe ratio, skewness, raw kurtosis, count."""
+    """Per-period moments of returns: Sharpe ratio, skewness, raw kurtosis, count.
+
+    Attributes
+    ----------
+    sharpe, skew, kurtosis : float
+    n : int
+    """
 
     sharpe: float
     skew: float
@@ -69,12 +75,41 @@ def _periods(periods_per_year: float) -> float:
 
 
 def total_return(returns: Any) -> float:
-    """Compounded simple return over all periods; ``returns`` (T,), no NaN."""
+    """Compounded simple return over all periods; ``returns`` (T,), no NaN.
+
+    Parameters
+    ----------
+    returns : (T,) float64
+        Simple returns per period, no NaN.
+
+    Returns
+    -------
+    float
+        Decimal.
+
+    Examples
+    --------
+    >>> round(total_return([0.1, -0.1]), 6)
+    -0.01
+    """
     return float(np.prod(1.0 + _returns(returns, least=1)) - 1.0)
 
 
 def annual_return(returns: Any, *, periods_per_year: float) -> float:
-    """Compounded return per year (geometric)."""
+    """Compounded return per year (geometric).
+
+    Parameters
+    ----------
+    returns : (T,) float64
+        Simple returns per period, no NaN.
+    periods_per_year : float
+        Carried by the data.
+
+    Returns
+    -------
+    float
+        Decimal per year.
+    """
     values = _returns(returns, least=1)
     growth = 1.0 + total_return(values)
     if growth <= 0.0:
@@ -83,13 +118,39 @@ def annual_return(returns: Any, *, periods_per_year: float) -> float:
 
 
 def volatility(returns: Any, *, periods_per_year: float) -> float:
-    """Standard deviation per year: sample deviation times root periods per year."""
+    """Standard deviation per year: sample deviation times root periods per year.
+
+    Parameters
+    ----------
+    returns : (T,) float64
+        Simple returns per period, no NaN.
+    periods_per_year : float
+        Carried by the data.
+
+    Returns
+    -------
+    float
+        Decimal per year.
+    """
     values = _returns(returns)
     return float(values.std(ddof=1) * math.sqrt(_periods(periods_per_year)))
 
 
 def volatility_standard_error(returns: Any, *, periods_per_year: float) -> float:
-    """Delta-method error of `volatility`: sigma sqrt((g4 - 1) / 4T)."""
+    """Delta-method error of `volatility`: sigma sqrt((g4 - 1) / 4T).
+
+    Parameters
+    ----------
+    returns : (T,) float64
+        Simple returns per period, no NaN.
+    periods_per_year : float
+        Carried by the data.
+
+    Returns
+    -------
+    float
+        Decimal per year.
+    """
     values = _returns(returns)
     g4 = _kurtosis(values)
     sigma = volatility(values, periods_per_year=periods_per_year)
@@ -123,6 +184,10 @@ def moments(returns: Any, *, risk_free: Any = 0.0) -> Moments:
         Simple returns, no NaN.
     risk_free : float or (T,) float64
         Simple return of cash *per period*.
+
+    Returns
+    -------
+    Moments
     """
     values = _returns(returns)
     rate = np.asarray(risk_free, dtype=np.float64)
@@ -157,6 +222,11 @@ def sharpe_ratio(
     risk_free : float or (T,) float64, default 0
         Simple return of cash *per period*.
 
+    Returns
+    -------
+    float
+        Per year.
+
     Raises
     ------
     DataError
@@ -187,6 +257,11 @@ def sharpe_standard_error(
         Newey-West (1987) long-run variance, for returns that are autocorrelated.
     lags : int, optional
         Bartlett lags of ``hac``; floor(4 (T/100)^(2/9)) by default.
+
+    Returns
+    -------
+    float
+        Per year.
     """
     m = moments(returns, risk_free=risk_free)
     scale = math.sqrt(_periods(periods_per_year))
@@ -236,6 +311,15 @@ def max_drawdown(value: Any, dates: Any = None) -> Drawdown:
         Positive; a net asset value, not returns.
     dates : (T,) datetime64[D], optional
         Positions become dates.
+
+    Returns
+    -------
+    Drawdown
+
+    Examples
+    --------
+    >>> round(max_drawdown([1.0, 2.0, 1.5]).depth, 6)
+    0.25
     """
     v = frozen_array(value, name="value", ndim=1)
     if not v.size or not (v > 0).all():
@@ -258,7 +342,19 @@ def max_drawdown(value: Any, dates: Any = None) -> Drawdown:
 
 
 def expected_shortfall(returns: Any, *, level: float = 0.95) -> float:
-    """Mean loss per period beyond ``level``: `engine.risk` on the negated returns."""
+    """Mean loss per period beyond ``level``: `engine.risk` on the negated returns.
+
+    Parameters
+    ----------
+    returns : (T,) float64
+        Simple returns per period, no NaN.
+    level : float, default 0.95
+
+    Returns
+    -------
+    float
+        Loss positive, decimal per period.
+    """
     from engine.risk import expected_shortfall as of_losses
 
     return float(of_losses(-_returns(returns, least=1), level=level))
@@ -268,6 +364,17 @@ def expected_shortfall_standard_error(returns: Any, *, level: float = 0.95) -> f
     """Standard error of `expected_shortfall` for independent returns.
 
     NaN when fewer than ten returns lie beyond the value at risk.
+
+    Parameters
+    ----------
+    returns : (T,) float64
+        Simple returns per period, no NaN.
+    level : float, default 0.95
+
+    Returns
+    -------
+    float
+        Decimal per period.
     """
     from engine.risk import expected_shortfall_error
 
@@ -332,6 +439,11 @@ def probabilistic_sharpe_ratio(
         place of T - 1. They differ materially: 0.913 against 0.987 on the published
         fund (SR 0.456, T 24, skew -2.448, kurtosis 10.164).
 
+    Returns
+    -------
+    float
+        In [0, 1].
+
     Examples
     --------
     >>> round(probabilistic_sharpe_ratio(
@@ -366,6 +478,18 @@ def minimum_track_record_length(
     1 + [1 - g3 SR + (g4 - 1)/4 SR^2] (z / (SR - SR*))^2 (Bailey, Lopez de Prado 2012);
     infinite when the estimate does not exceed the benchmark. Parameters as for
     `probabilistic_sharpe_ratio`; ``n`` plays no part when moments are given.
+
+    Parameters
+    ----------
+    returns, sharpe, n, skew, kurtosis, benchmark
+        As for `probabilistic_sharpe_ratio`.
+    level : float, default 0.95
+        Probability that is asked for.
+
+    Returns
+    -------
+    float
+        Periods.
     """
     from scipy.stats import norm
 
@@ -392,6 +516,11 @@ def expected_maximum_sharpe(variance_of_sharpes: float, n_trials: float) -> floa
         Across trials, of the Sharpe ratio in the unit wanted back.
     n_trials : float
         Effective number of independent trials, 1 or more.
+
+    Returns
+    -------
+    float
+        In the unit of the root of the variance.
     """
     from scipy.stats import norm
 
@@ -429,12 +558,19 @@ def deflated_sharpe_ratio(
 
     Parameters
     ----------
+    returns
+        As for `probabilistic_sharpe_ratio`.
     n_trials : float
         Effective number of trials behind the choice of this one.
     variance_of_sharpes : float
         Of the *per-period* Sharpe ratio across trials.
-    returns, sharpe, n, skew, kurtosis, version
+    sharpe, n, skew, kurtosis, version
         As for `probabilistic_sharpe_ratio`.
+
+    Returns
+    -------
+    float
+        In [0, 1].
     """
     return probabilistic_sharpe_ratio(
         returns,

@@ -54,6 +54,10 @@ def pbo(returns: Any, *, n_blocks: int = 16) -> Overfitting:
         Even; the rows are cut into this many blocks of equal length, the rest of T
         being left out at the beginning.
 
+    Returns
+    -------
+    Overfitting
+
     Raises
     ------
     DataError

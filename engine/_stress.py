@@ -366,6 +366,8 @@ def stress(
         A worst case or reverse stress of a scenario file is found for this book.
     level : float, default 0.95
         For value at risk and expected shortfall.
+    n_scenarios, horizon, seed : int
+        Of the simulation of a model, in scenarios and sessions.
     hindsight_parameters : bool, default False
         Allow a shock at a date before its parameters were known; stamps the report.
 
@@ -377,6 +379,15 @@ def stress(
     ------
     LookAheadError
         The model ends before a shock's ``known_from`` and hindsight is not admitted.
+
+    Examples
+    --------
+    >>> from engine import CheapModelShock, fit, load_panel, simulate
+    >>> model = fit(load_panel("reference"), tickers=["NVDA", "JPM"])
+    >>> scenarios = simulate(model, 500, seed=1)
+    >>> report = stress({"NVDA": 0.5, "JPM": 0.5}, scenarios, CheapModelShock())
+    >>> report.results[0].name
+    'cheap-model:market_view'
     """
     scenarios = (
         model_or_scenarios

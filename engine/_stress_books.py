@@ -84,6 +84,10 @@ def stress_books(
     n_jobs : int, default 1
         Threads; -1 for one per core. Results do not depend on it.
 
+    Returns
+    -------
+    BooksUnderStress
+
     Raises
     ------
     DataError

@@ -66,6 +66,8 @@ class ReturnModel(Value):
         What the funds among the assets hold, as known at ``as_of``.
     synthetic, hindsight_parameters : bool
         Stamps that travel to every output.
+    notes : tuple of str
+        What one must know to read the estimate.
     """
 
     assets: tuple[str, ...]
@@ -226,12 +228,22 @@ def fit(
         longer are: an error that names one, or leave them out and list them in
         ``notes``.
 
+    Returns
+    -------
+    ReturnModel
+
     Raises
     ------
     DataError
         Too short a history (the asset is named) or an unknown ticker.
     ModelError
         A series that never moves, or a covariance that is not positive semi-definite.
+
+    Examples
+    --------
+    >>> from engine import load_panel
+    >>> fit(load_panel("reference"), tickers=["NVDA", "JPM"]).assets[:2]
+    ('NVDA', 'JPM')
     """
     if short_history not in ("raise", "exclude"):
         raise UsageError(

@@ -63,6 +63,13 @@ class LimitCheck:
     ``price`` is the dual: saved objective per unit of relaxation, of the continuous
     problem before rounding; None where the solver has none. ``note`` says what else one
     must know to read it, such as how funds were counted.
+
+    Attributes
+    ----------
+    name, note : str
+    before, after, limit : float
+    satisfied : bool
+    price : float or None
     """
 
     name: str

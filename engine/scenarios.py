@@ -43,6 +43,8 @@ class ScenarioSet(Value):
         Sessions per year.
     seed, distribution, base_currency, notes
         Provenance.
+    synthetic, hindsight_parameters : bool
+        As the panel and the shocks had them; every output is stamped.
     """
 
     assets: tuple[str, ...]

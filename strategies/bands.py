@@ -85,6 +85,7 @@ class DriftBand:
         ``edge`` trades the least that brings every weight back into its band, which is
         optimal under proportional costs (Davis and Norman 1990); ``centre`` trades to
         the target itself, for costs per order.
+    name : str
     """
 
     strategy: Strategy
@@ -161,6 +162,7 @@ class NoTradeRegion:
     risk_aversion : float, default 3
         Relative; the region is `no_trade_half_width`, asset by asset, which leaves out
         that correlated assets tilt each other's regions.
+    name : str
     """
 
     strategy: Strategy
@@ -222,6 +224,7 @@ class StressTriggered:
         Of severity, as in `engine.constraints.StressCap`.
     window, covariance, funds
         Of the estimate, as for `ShockAware`.
+    name : str
     """
 
     strategy: Strategy

@@ -167,6 +167,8 @@ class HoldWithCash(_Foil):
     book, limit, shock, tickers, window, covariance, funds, turnover, own_limits
         As for `ShockAware`; the loss is measured by the same function. Of several
         shocks, the one that is furthest above its limit binds.
+    n_scenarios, seed, name
+        As for `ShockAware`.
     """
 
     name: str = "hold + cash"
@@ -199,6 +201,8 @@ class HoldWithSwap(_Foil):
     into : str
         Ticker of the fund; it may lose too, so the limit can be out of reach, which
         the proposal's notes then say.
+    n_scenarios, seed, own_limits, name
+        As for `ShockAware`.
     """
 
     into: str = "RSP"
@@ -242,6 +246,8 @@ class HoldWithShort(_Foil):
         Ticker of the fund; borrowing it costs what `engine.costs.Costs` says.
     most : float, default 1
         Largest short position, as a share of net asset value.
+    n_scenarios, seed, own_limits, name
+        As for `ShockAware`.
 
     Notes
     -----

@@ -51,6 +51,7 @@ class MinimumShortfall:
         Expected shortfall of one scenario period against trading cost: about the root
         of the 21 sessions between monthly decisions, over which shortfall grows while
         a cost is paid once.
+    name : str
     """
 
     tickers: tuple[str, ...] | None = None

@@ -31,6 +31,7 @@ class MinimumVariance:
     aversion : float, default 50
         Variance a year against cost: at 50, lowering volatility from 12% to 11% is
         worth up to 11.5% of trading cost, so costs only break ties.
+    name : str
     """
 
     tickers: tuple[str, ...] | None = None

@@ -120,7 +120,16 @@ class _FromCovariance:
 
 @dataclass(frozen=True)
 class InverseVolatility(_FromCovariance):
-    """Hold each asset in proportion to one over its volatility; no correlations."""
+    """Hold each asset in proportion to one over its volatility; no correlations.
+
+    Parameters
+    ----------
+    tickers, window, covariance
+        As for `MinimumVariance`.
+    cash : float, default 0
+        Share of net asset value left in cash.
+    name : str
+    """
 
     name: str = "inverse volatility"
 
@@ -133,6 +142,14 @@ class RiskParity(_FromCovariance):
     """Let every asset contribute the same to volatility.
 
     Equal risk contribution: Maillard, Roncalli, Teiletche (2010).
+
+    Parameters
+    ----------
+    tickers, window, covariance
+        As for `MinimumVariance`.
+    cash : float, default 0
+        Share of net asset value left in cash.
+    name : str
     """
 
     name: str = "risk parity"
@@ -150,6 +167,11 @@ class MaximumDiversification(_FromCovariance):
     upper : float, default 1
         Bound on one weight, before cash; raised to 1/N where fewer assets than that
         can be bought.
+    tickers, window, covariance
+        As for `MinimumVariance`.
+    cash : float, default 0
+        Share of net asset value left in cash.
+    name : str
     """
 
     name: str = "maximum diversification"
@@ -169,6 +191,11 @@ class HierarchicalRiskParity(_FromCovariance):
     method : {"HRP", "HERC"}, default "HRP"
         By `engine.optimize.hierarchical`, on the variance. HERC needs three assets.
     linkage : str, default "ward"
+    tickers, window, covariance
+        As for `MinimumVariance`.
+    cash : float, default 0
+        Share of net asset value left in cash.
+    name : str
     """
 
     name: str = "hierarchical risk parity"

@@ -32,6 +32,7 @@ class Momentum:
         ranked. Where an asset had no price, its last one before counts.
     cash : float, default 0
         Share of net asset value left in base-currency cash.
+    name : str
     """
 
     tickers: tuple[str, ...] | None = None
@@ -104,6 +105,7 @@ class FixedMix:
         Fractions of net asset value in [0, 1] that sum to one, cash (``CASH:USD``)
         included. What cannot be traded at a date, or has left the membership, waits in
         base-currency cash, and a note says so.
+    name : str
     """
 
     weights: Mapping[str, float] | tuple[tuple[str, float], ...]

@@ -131,6 +131,10 @@ class ShockAware:
         every date.
     own_limits : mapping of shock name to float
         In place of ``limit``, for shocks that have one of their own.
+    window : int
+        Sessions for estimation.
+    costs : Costs
+    name : str
     """
 
     book: Book

@@ -36,7 +36,9 @@ class ShockAwareMultiPeriod(ShockAware):
         What is left of the forecast at the next rebalance; a half, because signals
         slower than that hardly differ from a single period.
     discount : float, default 0
-    book, limit, shock, tickers, upper, groups, es_cap, ...
+    book, limit, shock, tickers, upper, groups, limits, es_cap, turnover, window
+        As for `ShockAware`.
+    n_scenarios, seed, covariance, funds, costs, own_limits, name
         As for `ShockAware`.
     """
 

@@ -77,7 +77,19 @@ def combined(X: Any, estimators: Any = None, *, lookback: int = 10) -> Any:
 def combination_weights(
     X: Any, estimators: Any = None, *, lookback: int = 10
 ) -> dict[str, float]:
-    """Weights that `combined` gives each estimator, by name."""
+    """Weights that `combined` gives each estimator, by name.
+
+    Parameters
+    ----------
+    X : (T, N) array_like or DataFrame
+    estimators, lookback
+        As in `combined`.
+
+    Returns
+    -------
+    dict of str to float
+        Not negative, sum one.
+    """
     _, weights, _ = _combine(X, estimators, lookback)
     return weights
 

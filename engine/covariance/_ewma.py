@@ -72,6 +72,12 @@ def ewma(
     ------
     ModelError
         The t update needs more days than ``max(2 N, 60)``, and columns that move.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ewma(np.array([[0.01], [0.02]]), decay=0.5).shape
+    (1, 1)
     """
     decay = decay_rate(decay, half_life)
     if update not in ("plain", "student_t"):

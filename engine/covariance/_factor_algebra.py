@@ -76,7 +76,7 @@ class FactorPrecision(Value):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FactorCholesky(Value):
-    """Lower Cholesky factor ``L = L_1 ... L_K Delta^(1/2)`` in product form.
+    """Lower Cholesky factor in product form, ``L_1 L_2 to L_K Delta^(1/2)``.
 
     See `engine.kernels.factor` for the recurrence and its sources. L is the Cholesky
     factor of the dense matrix, to the last but rounding; storing it takes 2 N K

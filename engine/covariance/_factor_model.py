@@ -126,6 +126,19 @@ def factor(
 
     The covariance of `factor_model`, which takes the same arguments and also returns
     labels, factor returns and fit.
+
+    Parameters
+    ----------
+    X : (T, N) array_like or DataFrame
+        Returns per period, decimals, oldest first.
+    n_factors, method, factors, loadings, standardise
+        As in `factor_model`.
+    half_life, ddof, specific_floor, shrink_specific, shrink_loadings, weights
+        As in `factor_model`.
+
+    Returns
+    -------
+    FactorCovariance
     """
     return factor_model(
         X,

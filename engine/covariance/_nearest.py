@@ -144,6 +144,17 @@ def floor_eigenvalues(R: np.ndarray, floor: float = 1e-8) -> np.ndarray:
 
     A repair for nearly singular matrices, not a projection: clipping alone is not the
     nearest matrix.
+
+    Parameters
+    ----------
+    R : (N, N) float64
+        Symmetric, unit diagonal.
+    floor : float, default 1e-8
+        Far above rounding, far below any eigenvalue that a history can show.
+
+    Returns
+    -------
+    (N, N) float64
     """
     values, vectors = np.linalg.eigh(R)
     if values[0] >= floor:

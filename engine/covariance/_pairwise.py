@@ -31,7 +31,7 @@ def pairwise(
     min_overlap: int = 2,
     repair: Literal["nearest", "raise"] | None = "nearest",
 ) -> Any:
-    """Covariance from the dates that each pair shares, as ``pandas.DataFrame.cov``.
+    """Covariance from the dates that each pair shares, as pandas has it.
 
     For a pair, over its n common dates: ``sum (x - mean x)(y - mean y) / (n - 1)`` with
     the means of those dates. Unbiased entry by entry where values are missing at

@@ -191,6 +191,13 @@ def regime_adjusted(
 
     Correlations are those of ``base``. Parameters as in `regime_multiplier`.
 
+    Parameters
+    ----------
+    X : (T, N) array_like or DataFrame
+        Returns per period, decimals, oldest first.
+    base, half_life, step, history
+        As in `regime_multiplier`.
+
     Returns
     -------
     (N, N) array or DataFrame, or FactorCovariance

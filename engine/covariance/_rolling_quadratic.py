@@ -33,11 +33,13 @@ def rolling_quadratic(
 
     Parameters
     ----------
-    X, window, min_periods, ddof, assume_centered, step
+    X
         As in `rolling`.
     weights : (N,) or (D, N) array_like, Series or DataFrame
         One portfolio for all dates, or one for each of the D windows. Finite. Labels
         must be those of X in the same order.
+    window, min_periods, ddof, assume_centered, step
+        As in `rolling`.
 
     Returns
     -------

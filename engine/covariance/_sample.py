@@ -72,6 +72,11 @@ def sample(X: Any, *, ddof: int = 1, assume_centered: bool = False) -> Any:
     -------
     (N, N) array or DataFrame
         Symmetric positive semi-definite, per period.
+
+    Examples
+    --------
+    >>> sample([[0.01, 0.02], [-0.01, 0.00]]).round(6).tolist()
+    [[0.0002, 0.0002], [0.0002, 0.0002]]
     """
     if ddof not in (0, 1):
         raise UsageError("ddof must be 0 or 1", received=ddof)
@@ -85,6 +90,17 @@ def split(covariance: np.ndarray, labels: Any = None) -> tuple[np.ndarray, np.nd
     """Return volatilities (N,) and correlation (N, N); zero variance is an error.
 
     ``labels`` are names for the message.
+
+    Parameters
+    ----------
+    covariance : (N, N) float64
+    labels : sequence of str, optional
+        Names for the message.
+
+    Returns
+    -------
+    volatility : (N,) float64
+    correlation : (N, N) float64
     """
     variance = np.diagonal(covariance)
     if (variance <= 0).any():
@@ -102,7 +118,19 @@ def split(covariance: np.ndarray, labels: Any = None) -> tuple[np.ndarray, np.nd
 def correlation_to_covariance(
     correlation: np.ndarray, volatility: np.ndarray
 ) -> np.ndarray:
-    """``diag(s) R diag(s)`` for volatilities (N,) and a correlation (N, N)."""
+    """``diag(s) R diag(s)`` for volatilities (N,) and a correlation (N, N).
+
+    Parameters
+    ----------
+    correlation : (N, N) float64
+        No NaN.
+    volatility : (N,) float64
+        Standard deviations, decimals per period.
+
+    Returns
+    -------
+    (N, N) float64
+    """
     return correlation * np.outer(volatility, volatility)
 
 

@@ -67,6 +67,14 @@ def ledoit_wolf(
     With the identity target the result is positive definite where any column moves and
     the intensity is above zero; repeated columns stay singular under the others. One
     symmetric product of (T, N) is nearly all the work, for each target.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).standard_normal((60, 3)) * 0.01
+    >>> S = ledoit_wolf(X)
+    >>> S.shape, bool(np.linalg.eigvalsh(S)[0] > 0)
+    ((3, 3), True)
     """
     if shrinkage is not None and not 0.0 <= shrinkage <= 1.0:
         raise UsageError("shrinkage must lie in [0, 1]", received=shrinkage)

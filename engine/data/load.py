@@ -113,6 +113,12 @@ def load_panel(
     DataError
         Anything missing, duplicated, unsorted, non-positive, non-finite, textual, or
         unstated; the message names the asset, the date and the value.
+
+    Examples
+    --------
+    >>> panel = load_panel("reference", ["NVDA", "JPM"])
+    >>> panel.tickers, panel.synthetic
+    (('NVDA', 'JPM'), True)
     """
     if isinstance(source, PricePanel):
         _refuse_options(

@@ -87,6 +87,7 @@ def decompose(
 
     Parameters
     ----------
+    market : PricePanel or MarketView
     sessions : int, default 1
         Rows of the panel in a window; above one, windows overlap. A window runs from
         the last own close at or before its first row to the last at or before its
@@ -95,6 +96,10 @@ def decompose(
     start, end : date, optional
         Rows to return, inclusive. The first return begins before ``start``; nothing
         after ``end`` is read. A close without an exchange rate is a `DataError`.
+
+    Returns
+    -------
+    ReturnParts
     """
     panel, first, last, local, currency = _windows(market, sessions, start, end)
     none, nat, days = np.isnan(local), np.datetime64("NaT", "D"), panel.dates
@@ -163,6 +168,7 @@ def hedged_returns(
 
     Parameters
     ----------
+    market : PricePanel or MarketView
     ratio : float or mapping of currency to float, default 1.0
         Not negative. In a mapping, currencies not named are unhedged, and one that no
         asset has is refused. A ratio of zero needs no cash rate.
@@ -172,6 +178,10 @@ def hedged_returns(
         has no one forward and is refused.
     roll : {"each period"}, a new forward for every window
     sessions, start, end : as in `decompose`
+
+    Returns
+    -------
+    HedgedReturns
 
     Raises
     ------
@@ -221,6 +231,11 @@ def cash_growth(market: Market, currency: str, *, hedged: bool = False) -> Vecto
 
 def reconcile(portfolio: Portfolio, market: Market):
     """Value a book line by line and check the sum against `Portfolio.priced`.
+
+    Parameters
+    ----------
+    portfolio : Portfolio
+    market : PricePanel or MarketView
 
     Returns
     -------

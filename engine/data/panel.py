@@ -109,6 +109,7 @@ class PricePanel(Value):
         Days on which a venue did not follow its calendar, as
         `engine.data.calendars.read_overrides`; every question about sessions and
         closing times of this panel is answered with them.
+    cash_currencies : tuple of str, length R
     """
 
     dates: np.ndarray

@@ -46,6 +46,8 @@ class Portfolio(Value):
         Cost per share in quote currency (NaN: unknown) and tax on realised gains.
     cash_money : (M,) float64
         Cash in base currency, NaN until priced.
+    stated_amount : (N,) float64
+        The figure that ``stated`` names, NaN where none.
     """
 
     assets: tuple[str, ...]

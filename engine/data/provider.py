@@ -51,7 +51,15 @@ _REGISTRY: dict[str, Callable[[], Provider]] = {}
 
 
 def register_provider(name: str, factory: Callable[[], Provider]) -> None:
-    """Make ``load_panel(name)`` use the provider that ``factory`` returns."""
+    """Make ``load_panel(name)`` use the provider that ``factory`` returns.
+
+    Parameters
+    ----------
+    name : str
+        A later factory of the same name takes its place.
+    factory : callable
+        Called without arguments at each load; returns a `Provider`.
+    """
     _REGISTRY[name] = factory
 
 

@@ -57,14 +57,23 @@ def copula(
     ----------
     market : PricePanel or MarketView
     n_scenarios : int
+    horizon
+        As in `engine.bootstrap`. Sessions are independent and drawn one by one.
     tail : float, default 0.1
         Share of returns in each tail (McNeil and Frey 2000 use 0.1).
     dof : float, optional
         Of the copula, above 2. Default: by maximum pseudo-likelihood, 2.1 to 60.
+    frequency
+        As in `engine.bootstrap`.
     window : int or None, default 1260
         Five years: 126 exceedances in each tail.
-    horizon, frequency, mean, tickers, seed, n_jobs, executor, paths
-        As in `engine.bootstrap`. Sessions are independent and drawn one by one.
+    mean, tickers, seed, n_jobs, executor, paths
+        As in `engine.bootstrap`.
+
+    Returns
+    -------
+    ScenarioSet
+        Equally likely; stamped where a sample mean was kept.
 
     Raises
     ------

@@ -127,6 +127,11 @@ def bootstrap(
     tickers, seed, n_jobs, executor, paths
         As in `engine.fit` and `engine.simulate`.
 
+    Returns
+    -------
+    ScenarioSet
+        Equally likely; stamped where a sample mean was kept.
+
     Raises
     ------
     DataError
@@ -192,26 +197,35 @@ def filtered_historical(
     ----------
     market : PricePanel or MarketView
     n_scenarios : int
+    horizon
+        As in `engine.bootstrap`.
     volatility : {"garch", "ewma"}
         GARCH(1,1) by quasi-maximum likelihood (arch), or exponentially weighted
         squares (RiskMetrics 1996), whose forecast never reverts.
     decay : float, default 0.94
         Of the EWMA: RiskMetrics' for daily returns.
+    frequency
+        As in `engine.bootstrap`.
     window : int or None, default 1260
         Five years: a GARCH fit on less than two is rarely stable.
-    horizon, frequency, mean, tickers, seed, n_jobs, executor, paths
+    mean, tickers, seed, n_jobs, executor, paths
         As in `engine.bootstrap`.
 
-    Notes
-    -----
-    Standardised residuals are rescaled to mean zero and variance one over the window,
-    so that the variance recursion is neither inflated nor deflated by estimation.
+    Returns
+    -------
+    ScenarioSet
+        Equally likely; stamped where a sample mean was kept.
 
     Raises
     ------
     ModelError
         A GARCH fit that fails or is not stationary, naming the asset; fewer than 250
         returns for it.
+
+    Notes
+    -----
+    Standardised residuals are rescaled to mean zero and variance one over the window,
+    so that the variance recursion is neither inflated nor deflated by estimation.
     """
     check_counts(n_scenarios, horizon)
     if volatility not in ("garch", "ewma"):

@@ -49,13 +49,22 @@ def regime_switching(
     ----------
     market : PricePanel or MarketView
     n_scenarios : int
+    horizon
+        As in `engine.bootstrap`.
     index : {"equal_weight", "principal_component"}
         What the states are read from: the mean return, or the first principal
         component of the returns.
+    frequency
+        As in `engine.bootstrap`.
     window : int or None, default 1260
         Five years: states last months, and several spells of each are needed.
-    horizon, frequency, mean, tickers, seed, n_jobs, executor, paths
+    mean, tickers, seed, n_jobs, executor, paths
         As in `engine.bootstrap`.
+
+    Returns
+    -------
+    ScenarioSet
+        Equally likely; stamped where a sample mean was kept.
 
     Raises
     ------

@@ -85,6 +85,13 @@ def simulate(
     ModelError
         The covariance is not positive semi-definite, the scenarios would not fit in
         memory, or a simple-return model loses more than everything.
+
+    Examples
+    --------
+    >>> from engine import fit, load_panel
+    >>> model = fit(load_panel("reference"), tickers=["NVDA", "JPM"])
+    >>> simulate(model, 100, horizon=21, seed=1).losses({"NVDA": 1.0}).shape
+    (100,)
     """
     check_counts(n_scenarios, horizon)
     periods = periods_of(model, horizon)

@@ -126,9 +126,10 @@ def stream_risk(
 
     Parameters
     ----------
+    model, n_scenarios, weights
+        As in `engine.stream`.
     level : float, default 0.95
-    model, n_scenarios, weights, horizon, distribution, skew, stress, seed, n_jobs,
-    executor
+    horizon, distribution, skew, stress, seed, n_jobs, executor
         As in `engine.stream`.
 
     Returns
@@ -212,11 +213,18 @@ def rebalanced_book(
     ----------
     model : ReturnModel
         With ``return_kind "simple"``.
-    weights : Portfolio, mapping or (M,) array_like
-        On the model's assets and base-currency cash (M = N + 1).
-    n_scenarios, horizon, seed, n_jobs, executor
+    n_scenarios
         As in `engine.simulate`. Under the zero-excess mean, the mean of each asset is
         cash in the law, not exactly in the sample.
+    weights : Portfolio, mapping or (M,) array_like
+        On the model's assets and base-currency cash (M = N + 1).
+    horizon, seed, n_jobs, executor
+        As in `engine.simulate`.
+
+    Returns
+    -------
+    (S,) float64
+        Losses positive, decimals of net assets.
     """
     check_counts(n_scenarios, horizon)
     if model.return_kind != "simple":

@@ -179,7 +179,7 @@ def alternatives(
 
     Parameters
     ----------
-    portfolio, scenarios, constraints, costs, objective
+    portfolio, scenarios, constraints, costs
         As for `propose`.
     tolerance : float, default 0.05
         The objective may be worse by this fraction of its best value: estimates of
@@ -188,6 +188,8 @@ def alternatives(
         Any of ``fewest_trades``, ``least_turnover`` and ``most_different``.
     seed : int
         Of the directions from which the most different proposal is sought.
+    objective
+        As for `propose`.
     **options
         Of `propose`: benchmark, active_risk_aversion, market, hindsight_parameters.
 

@@ -223,6 +223,12 @@ def minimum_variance(
     ------
     DataError, ModelError, InfeasibleError, SolverError
         As `engine.optimize.mean_variance`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> minimum_variance(np.diag([0.04, 0.01])).round(6).tolist()
+    [0.2, 0.8]
     """
     from engine.optimize._mean_variance import mean_variance
 

@@ -401,6 +401,19 @@ def maximum_utility(
     """Largest ``mean'w - gamma/2 w'Sigma w``: `mean_variance` with a stated gamma.
 
     Its objective is minus the utility.
+
+    Parameters
+    ----------
+    mean, covariance
+        As in `mean_variance`.
+    risk_aversion : float
+        Gamma, not negative.
+    **limits
+        Those of `mean_variance`: bounds, rows and their names.
+
+    Returns
+    -------
+    MeanVarianceSolution
     """
     return mean_variance(mean, covariance, risk_aversion=risk_aversion, **limits)
 

@@ -87,7 +87,14 @@ BUILDERS: dict[str, Builder] = {
 
 @dataclass(frozen=True)
 class Objective:
-    """The name of an objective and its options; made by `objective`."""
+    """The name of an objective and its options; made by `objective`.
+
+    Attributes
+    ----------
+    name : str
+    options : mapping
+        As `objective` takes them.
+    """
 
     name: str
     options: tuple[tuple[str, Any], ...]
@@ -114,6 +121,10 @@ def objective(name: str, **options: Any) -> Objective:
     **options
         level (0.95), of a tail; radius, of the ball of relative entropy, instead of
         it; risk_aversion (2.5); uncertainty (0) and years, of a robust mean; shocks.
+
+    Returns
+    -------
+    Objective
 
     Raises
     ------

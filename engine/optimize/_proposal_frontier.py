@@ -187,7 +187,7 @@ def proposal_frontier(
 
     Parameters
     ----------
-    portfolio, scenarios, constraints, costs, benchmark
+    portfolio, scenarios, constraints, costs
         As for `propose`. All limits but the one on the shock hold at every point.
     shock : str, optional
         Name of the capped shock; the only one by default.
@@ -196,6 +196,8 @@ def proposal_frontier(
         down to the tightest that can be met, and the first that cannot.
     points : int, default 12
         Where ``limits`` are not given; at least two.
+    benchmark
+        As for `propose`.
     **options
         Of `propose`: objective, active_risk_aversion, market, hindsight_parameters.
 

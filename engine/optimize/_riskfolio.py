@@ -162,6 +162,11 @@ def hierarchical(
     lower, upper : float
         Bounds on each weight.
 
+    Returns
+    -------
+    RiskfolioResult
+        Weights, and what they were computed with.
+
     Raises
     ------
     UsageError
@@ -255,6 +260,11 @@ def riskfolio_minimum(
     level : float, default 0.95
     lower, upper : float, default 0 and 1
         Bounds on each weight, not negative.
+
+    Returns
+    -------
+    RiskfolioResult
+        Weights, and what they were computed with.
 
     Raises
     ------

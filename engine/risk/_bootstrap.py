@@ -21,7 +21,15 @@ _GROUP = 32  # replicates a work item; does not enter the numbers
 
 
 class BootstrapInterval(NamedTuple):
-    """Estimate with its bootstrap interval, standard error and block length."""
+    """Estimate with its bootstrap interval, standard error and block length.
+
+    Attributes
+    ----------
+    estimate, low, high, error : float
+        In the unit of the losses.
+    block : float
+        Mean length of a block.
+    """
 
     estimate: float
     low: float
@@ -60,6 +68,10 @@ def bootstrap_interval(
     seed : int, default 0
     n_jobs : int, default 1
         Threads; the numbers are the same for any.
+
+    Returns
+    -------
+    BootstrapInterval
 
     Raises
     ------

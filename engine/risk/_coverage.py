@@ -19,14 +19,26 @@ _TIE = 1e-9  # equal statistics, reached in another order of sums
 
 
 class CoverageTest(NamedTuple):
-    """Statistic and p-value of a test; small p-values speak against the forecasts."""
+    """Statistic and p-value of a test; small p-values speak against the forecasts.
+
+    Attributes
+    ----------
+    statistic, p_value : float
+    """
 
     statistic: float
     p_value: float
 
 
 class Zone(NamedTuple):
-    """Basel zone of a year of exceptions, and the 1996 addition to the multiplier."""
+    """Basel zone of a year of exceptions, and the 1996 addition to the multiplier.
+
+    Attributes
+    ----------
+    color : str
+        green, yellow or red.
+    add_on : float
+    """
 
     color: str
     add_on: float
@@ -104,6 +116,15 @@ def kupiec(
     p_value : {"asymptotic", "exact"}
         Chi-square, or the probability under Binomial(T, p) of a statistic at least as
         large: at 99% and 250 days the two differ, because few counts are possible.
+
+    Returns
+    -------
+    CoverageTest
+
+    Examples
+    --------
+    >>> round(kupiec(7, 250, level=0.99).p_value, 3)
+    0.019
     """
     from scipy.stats import binom, chi2
 
@@ -143,6 +164,10 @@ def christoffersen_independence(
     p_value : {"asymptotic", "exact"}
         Chi-square, or the share of all orders of the same exceptions with a statistic
         at least as large: exact whatever the probability of an exception.
+
+    Returns
+    -------
+    CoverageTest
     """
     from scipy.stats import chi2
 
@@ -173,6 +198,10 @@ def christoffersen(
     p_value : {"asymptotic", "exact"}
         Chi-square, or the probability of a statistic at least as large when days are
         independent with the right probability, summed over all counts of transitions.
+
+    Returns
+    -------
+    CoverageTest
     """
     from scipy.stats import binom, chi2
 
@@ -236,6 +265,20 @@ def traffic_light(exceptions: int) -> Zone:
     """Basel zone of the exceptions in 250 days at 99%, and its add-on.
 
     Green to 4, yellow 5 to 9, red from 10 (Basel Committee 1996).
+
+    Parameters
+    ----------
+    exceptions : int
+        Among 250 days at 99%.
+
+    Returns
+    -------
+    Zone
+
+    Examples
+    --------
+    >>> traffic_light(6).color
+    'yellow'
     """
     x = count(exceptions, "exceptions", least=0, most=250)
     if x < 5:
@@ -247,6 +290,16 @@ def desk_test(exceptions: int, *, level: float = 0.99) -> bool:
     """Whether a desk keeps its model: at most 12 at 99%, 30 at 97.5%, in 12 months.
 
     Basel Committee 2019.
+
+    Parameters
+    ----------
+    exceptions : int
+        In 12 months.
+    level : {0.99, 0.975}
+
+    Returns
+    -------
+    bool
     """
     if level not in _DESK:
         raise UsageError(

@@ -56,10 +56,12 @@ def semi_deviation(
 
     Parameters
     ----------
-    returns, p, ddof
+    returns
         As for `volatility`; returns, not losses: what counts is below.
     threshold : float, optional
         Default the mean of each column.
+    p, ddof
+        As for `volatility`; returns, not losses: what counts is below.
 
     Returns
     -------
@@ -81,11 +83,13 @@ def lower_partial_moment(
 
     Parameters
     ----------
-    returns, p
+    returns
         As for `volatility`; returns, not losses.
     order : float, default 2
         Zero or more.
     threshold : float, default 0
+    p
+        As for `volatility`; returns, not losses.
 
     Returns
     -------

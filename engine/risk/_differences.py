@@ -21,7 +21,13 @@ from engine.risk._measures import check_level, expected_shortfall, value_at_risk
 
 
 class Difference(NamedTuple):
-    """Risk before and after, and what is known of the change."""
+    """Risk before and after, and what is known of the change.
+
+    Attributes
+    ----------
+    before, after, low : float
+        In the unit of the losses; ``low`` begins the interval of the change.
+    """
 
     before: float
     after: float
@@ -62,15 +68,15 @@ def difference(
     -------
     Difference
 
-    Notes
-    -----
-    The errors are of first order. The plug-in EVaR of a sample hangs on its largest
-    losses and is biased low at high levels; its interval does not correct for that.
-
     Raises
     ------
     ModelError
         Fewer than ten scenarios beyond VaR; the message says how many are needed.
+
+    Notes
+    -----
+    The errors are of first order. The plug-in EVaR of a sample hangs on its largest
+    losses and is biased low at high levels; its interval does not correct for that.
     """
     from scipy.stats import norm
 

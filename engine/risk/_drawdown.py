@@ -84,9 +84,11 @@ def conditional_drawdown_at_risk(
 
     Parameters
     ----------
-    values, kind, compounded
+    values
         As for `drawdowns`.
     level : float, default 0.95
+    kind, compounded
+        As for `drawdowns`.
 
     Returns
     -------

@@ -93,6 +93,17 @@ def normal_entropic_value_at_risk(sigma: float, *, level: float = 0.95) -> float
     """Closed form for a centred normal loss: ``sigma sqrt(-2 ln(1 - level))``.
 
     Ahmadi-Javid 2012, eq. 15.
+
+    Parameters
+    ----------
+    sigma : float or array_like
+        Standard deviation of the loss, any unit.
+    level : float, default 0.95
+
+    Returns
+    -------
+    float or array
+        In the unit of ``sigma``.
     """
     if not sigma >= 0.0:
         raise UsageError("sigma is a standard deviation", received=sigma)

@@ -40,6 +40,10 @@ def scenarios_needed(level: float, *, beyond: int = TAIL) -> int:
         Confidence in (0, 1).
     beyond : int, default 10
         What a standard error of expected shortfall asks for.
+
+    Returns
+    -------
+    int
     """
     level = check_level(level)
     if isinstance(beyond, bool) or not isinstance(beyond, (int, np.integer)):
@@ -156,6 +160,11 @@ def value_at_risk_error(losses: Any, *, level: float = 0.95, p: Any = None) -> f
     losses, level, p
         As for `value_at_risk_interval`.
 
+    Returns
+    -------
+    float
+        In the unit of the losses.
+
     Raises
     ------
     ModelError
@@ -201,6 +210,11 @@ def expected_shortfall_error(
     ----------
     losses, level, p
         As for `value_at_risk_interval`.
+
+    Returns
+    -------
+    float
+        In the unit of the losses.
 
     Raises
     ------

@@ -15,7 +15,12 @@ SPREAD_FACTOR = 3.0
 
 
 class LiquidityAdjusted(NamedTuple):
-    """A value at risk in its two parts, all fractions of wealth."""
+    """A value at risk in its two parts, all fractions of wealth.
+
+    Attributes
+    ----------
+    market, liquidity, total : float
+    """
 
     market: float
     """From prices."""
@@ -53,6 +58,10 @@ def liquidity_adjusted_value_at_risk(
         The ``a`` of the formula: 2 to 4.5 in the paper.
     p : (S,) array_like, optional
         Probabilities of the losses.
+
+    Returns
+    -------
+    LiquidityAdjusted
     """
     w = _finite(weights, "weights")
     if w.ndim != 1 or not w.size:
@@ -86,6 +95,10 @@ def normal_liquidity_adjusted_value_at_risk(
     tail_factor : float, default 1
         The ``theta`` for fat tails: ``1 + 0.4 ln(kurtosis / 3)`` in the paper.
     spread_factor : float, default 3
+
+    Returns
+    -------
+    LiquidityAdjusted
     """
     from scipy.stats import norm
 

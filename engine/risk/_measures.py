@@ -120,6 +120,11 @@ def tail(losses: Any, *, level: float = 0.95, p: Any = None) -> Tail:
         one, or differ in number.
     UsageError
         A level outside (0, 1).
+
+    Examples
+    --------
+    >>> tail([1.0, 2.0, 3.0, 4.0], level=0.75)
+    Tail(value_at_risk=3.0, expected_shortfall=4.0)
     """
     level = check_level(level)
     found = _selected(losses, level, p)
@@ -176,6 +181,11 @@ def value_at_risk(losses: Any, *, level: float = 0.95, p: Any = None) -> float:
     -------
     float
         Smallest loss l with ``P(L <= l) >= level``.
+
+    Examples
+    --------
+    >>> value_at_risk([1.0, 2.0, 3.0, 4.0], level=0.75)
+    3.0
     """
     return _selected(losses, check_level(level), p).var
 
@@ -192,6 +202,11 @@ def expected_shortfall(losses: Any, *, level: float = 0.95, p: Any = None) -> fl
     -------
     float
         At least the value at risk.
+
+    Examples
+    --------
+    >>> expected_shortfall([1.0, 2.0, 3.0, 4.0], level=0.75)
+    4.0
     """
     return tail(losses, level=level, p=p).expected_shortfall
 
@@ -208,6 +223,19 @@ def tail_weights(losses: Any, *, level: float = 0.95, p: Any = None) -> Vector:
     """(S,) weights q with ``ES = q @ losses``: the tail, the atom at VaR split.
 
     They are the subgradient of expected shortfall, hence its Euler contributions.
+
+    Parameters
+    ----------
+    losses : (S,) array_like
+        Losses positive; no NaN.
+    level : float, default 0.95
+    p : (S,) array_like, optional
+        Probabilities, sum one; equal by default.
+
+    Returns
+    -------
+    (S,) float64
+        Not negative, sum one.
     """
     level = check_level(level)
     _, weights, order = _sorted(losses, p)
@@ -217,7 +245,19 @@ def tail_weights(losses: Any, *, level: float = 0.95, p: Any = None) -> Vector:
 
 
 def normal_expected_shortfall(sigma: float, *, level: float = 0.95) -> float:
-    """Closed form for a centred normal loss: ``sigma phi(z) / (1 - level)``."""
+    """Closed form for a centred normal loss: ``sigma phi(z) / (1 - level)``.
+
+    Parameters
+    ----------
+    sigma : float or array_like
+        Standard deviation of the loss, any unit.
+    level : float, default 0.95
+
+    Returns
+    -------
+    float or array
+        In the unit of ``sigma``.
+    """
     from scipy.stats import norm
 
     level = check_level(level)
@@ -231,6 +271,19 @@ def student_t_expected_shortfall(
 
     ``s t_nu(q) / (1 - a) (nu + q^2) / (nu - 1)`` with scale
     ``s = sigma sqrt((nu - 2) / nu)``; needs ``dof > 2``, infinite for a Gaussian.
+
+    Parameters
+    ----------
+    sigma : float or array_like
+        Standard deviation, not scale, of the loss, any unit.
+    dof : float
+        Degrees of freedom, above 2.
+    level : float, default 0.95
+
+    Returns
+    -------
+    float or array
+        In the unit of ``sigma``.
     """
     from scipy.stats import t
 

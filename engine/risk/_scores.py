@@ -13,7 +13,12 @@ from engine.risk._shortfall import forecasts
 
 
 class ScoreDifference(NamedTuple):
-    """Mean score of one forecast less another's; negative: the first was better."""
+    """Mean score of one forecast less another's; negative: the first was better.
+
+    Attributes
+    ----------
+    difference, standard_error, statistic, p_value : float
+    """
 
     difference: float
     standard_error: float
@@ -27,6 +32,15 @@ def fissler_ziegel(losses: Any, var: Any, es: Any, *, level: float = 0.975) -> A
     The one whose differences do not depend on the unit: with losses positive,
     ``1{L > v} (L - v) / ((1 - level) e) + v / e + ln e - 1`` (FZ0 of Patton, Ziegel
     and Chen 2019, with v and e negated).
+
+    Parameters
+    ----------
+    losses, var, es, level
+        As in `acerbi_szekely`; forecasts of ES positive.
+
+    Returns
+    -------
+    (T,) float64
     """
     a = check_level(level)
     L, v, e = forecasts(losses, var, es)
@@ -49,6 +63,10 @@ def diebold_mariano(
     lags : int, optional
         Of the Newey-West error; by default ``4 (T/100)^(2/9)`` rounded down, and at
         least ``horizon - 1``.
+
+    Returns
+    -------
+    ScoreDifference
 
     Raises
     ------

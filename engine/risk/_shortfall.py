@@ -59,6 +59,11 @@ def acerbi_szekely(
         Forecasts for each day, made before it.
     level : float, default 0.975
     statistic : {"Z2", "Z1"}
+
+    Returns
+    -------
+    float
+        Without unit; negative where risk was understated.
     """
     a = check_level(level)
     first = _is_first(statistic)
@@ -82,6 +87,22 @@ def acerbi_szekely_null(
 
     Losses are independent Student-t with ``dof`` degrees, Gaussian by default. The 5%
     critical value is ``np.quantile(null, 0.05)``.
+
+    Parameters
+    ----------
+    days : int
+        Length T of each sample.
+    level : float, default 0.975
+    dof : float, default infinity
+        Degrees of freedom, above 2.
+    draws : int, default 20,000
+    seed : int, default 0
+    statistic : {"Z2", "Z1"}
+
+    Returns
+    -------
+    (draws,) float64
+        In ascending order.
     """
     from scipy.stats import norm, t
 

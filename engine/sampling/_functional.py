@@ -67,29 +67,79 @@ class Functional(Value):
 
 
 def mean_loss() -> Functional:
-    """E[L]."""
+    """E[L].
+
+    Returns
+    -------
+    Functional
+        For `estimate` and `scenarios`.
+    """
     return Functional("mean")
 
 
 def tail_probability(threshold: float) -> Functional:
-    """P(L > threshold); the threshold is a loss as a decimal."""
+    """P(L > threshold); the threshold is a loss as a decimal.
+
+    Parameters
+    ----------
+    threshold : float
+        Loss in decimals of net assets.
+
+    Returns
+    -------
+    Functional
+        For `estimate` and `scenarios`.
+    """
     if not is_real(threshold):
         raise UsageError("the threshold must be finite", received=repr(threshold))
     return Functional("tail", float(threshold))
 
 
 def value_at_risk(level: float = 0.95) -> Functional:
-    """Smallest l with P(L <= l) >= level."""
+    """Smallest l with P(L <= l) >= level.
+
+    Parameters
+    ----------
+    level : float
+        Confidence in (0, 1).
+
+    Returns
+    -------
+    Functional
+        For `estimate` and `scenarios`.
+    """
     return Functional("var", _level(level))
 
 
 def expected_shortfall(level: float = 0.95) -> Functional:
-    """``min_v v + E[(L - v)+]/(1 - level)`` (Rockafellar, Uryasev 2000)."""
+    """``min_v v + E[(L - v)+]/(1 - level)`` (Rockafellar, Uryasev 2000).
+
+    Parameters
+    ----------
+    level : float
+        Confidence in (0, 1).
+
+    Returns
+    -------
+    Functional
+        For `estimate` and `scenarios`.
+    """
     return Functional("es", _level(level))
 
 
 def expectation(function: Callable[[np.ndarray], np.ndarray]) -> Functional:
-    """E[function(L)]; the function maps losses (n,) to (n,)."""
+    """E[function(L)]; the function maps losses (n,) to (n,).
+
+    Parameters
+    ----------
+    function : callable
+        From (n,) losses to (n,) finite values.
+
+    Returns
+    -------
+    Functional
+        For `estimate` and `scenarios`.
+    """
     if not callable(function):
         raise UsageError("expectation takes a function", received=repr(function))
     return Functional("callable", function=function)

@@ -37,7 +37,7 @@ def scenarios(
 
     Parameters
     ----------
-    model, horizon, seed, n_jobs
+    model
         As in `estimate`.
     n : int
     method : {"moment_matched", "antithetic", "sobol", "stratified", "importance"}
@@ -47,6 +47,8 @@ def scenarios(
         Importance sampling aims at its threshold or quantile.
     target : float, optional
         Or at this loss.
+    horizon, seed, n_jobs
+        As in `estimate`.
 
     Returns
     -------

@@ -141,6 +141,10 @@ def conditional_law(
     names : tuple of str
         What the conditions are called in messages.
 
+    Returns
+    -------
+    ConditionalLaw
+
     Raises
     ------
     ModelError
@@ -391,6 +395,10 @@ def conditional(
     name, known_from, citation : optional
         Without ``known_from`` the shock is a hypothesis without a date.
     n_draws, seed : int
+
+    Returns
+    -------
+    ConditionalShock
 
     Raises
     ------

@@ -37,6 +37,10 @@ def resolved(
         of the model's assets, then base-currency cash.
     model : ReturnModel, optional
         The law that is searched.
+
+    Returns
+    -------
+    Shock or Reweighting
     """
     resolve = getattr(shock, "resolve", None)
     if resolve is None:

@@ -78,7 +78,12 @@ class Episode:
 
 
 class Library(Mapping[str, Episode]):
-    """Episodes by name; prints as a table."""
+    """Episodes by name; prints as a table.
+
+    Attributes
+    ----------
+    episodes : mapping of name to Episode
+    """
 
     def __init__(self, episodes: tuple[Episode, ...]) -> None:
         self._episodes = {e.name: e for e in episodes}
@@ -144,6 +149,10 @@ class Library(Mapping[str, Episode]):
 
 def library() -> Library:
     """Return the dated episodes that can be replayed.
+
+    Returns
+    -------
+    Library
 
     Examples
     --------

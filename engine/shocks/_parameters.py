@@ -19,7 +19,15 @@ _RERATING = "certain at 0; else normal, 30% of the value either side as 5-95%"
 
 
 class Parameter(NamedTuple):
-    """One parameter of `engine.CheapModelShock`."""
+    """One parameter of `engine.CheapModelShock`.
+
+    Attributes
+    ----------
+    name, meaning, unit, law, correlation, source : str
+    default : float
+    domain : (float, float)
+        Outside it a value is refused.
+    """
 
     name: str
     letter: str
@@ -222,6 +230,10 @@ _NOTES = MappingProxyType(
 
 def parameters() -> tuple[Parameter, ...]:
     """Return the documentation of every parameter, in the order of the defaults.
+
+    Returns
+    -------
+    tuple of Parameter
 
     Examples
     --------

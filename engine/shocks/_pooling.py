@@ -203,6 +203,10 @@ def entropy_pool(
         may be used at any date.
     citation : str
 
+    Returns
+    -------
+    EntropyPool
+
     Notes
     -----
     Warns (`UserWarning`) where the posterior rests on fewer than 5% of the prior's

@@ -236,6 +236,10 @@ def replay(
         Label of the scenario leg; ``replay:<episode>`` by default.
     cut : str, default "NYSE"
 
+    Returns
+    -------
+    Replay
+
     Raises
     ------
     UsageError

@@ -97,6 +97,11 @@ def reverse(
         the model's returns, which are closed forms and of log returns fall short:
         20% to first order is 17.9% repriced.
 
+    Returns
+    -------
+    PlausibleShock or ReverseParameters
+        The second with ``shock``.
+
     Raises
     ------
     InfeasibleError

@@ -171,6 +171,10 @@ def volatility_stress(model: Any, factors: float | Mapping[str, float]) -> Any:
         Positive; names as in `members`, assets not named keep theirs, later entries
         win. The mean stays as it is, except under ``zero_excess``, where the log mean
         is lowered by half the added variance so that assets still earn cash.
+
+    Returns
+    -------
+    ReturnModel
     """
     from engine.covariance import FactorCovariance
 
@@ -302,6 +306,10 @@ def liquidity_stress(
         Times the ordinary volume. On 27 January 2025 NVDA traded 3.9 times its 60-day
         volume: a shock may bring volume, and one takes no credit for it unless asked;
         below one for a market that dries up.
+
+    Returns
+    -------
+    LiquidityStress
     """
     for name, value in (
         ("spread_factor", spread_factor),

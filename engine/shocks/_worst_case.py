@@ -57,6 +57,7 @@ class PlausibleShock(Value):
     base_currency : str
     plausibility : str
         A sentence: dimensions, distance, a range of frequencies under heavy tails.
+    return_kind : {"log", "simple"}
     """
 
     name: str
@@ -176,6 +177,8 @@ def worst_case(
         Otherwise every asset is free.
     horizon : int, default 1
         Sessions.
+    name : str
+        Label of the shock.
 
     Returns
     -------

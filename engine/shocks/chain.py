@@ -123,6 +123,15 @@ def present_value_ratio(
     ----------
     gap_years : float or (M,) array
         At least 1.
+    growth_years : int, default 8
+        ``n`` of the growth path.
+    growth_short, growth_long, discount_rate : float
+        ``g_S``, ``g_L`` and ``rho``, decimals a year.
+
+    Returns
+    -------
+    float or (M,) float64
+        In (0, 1].
     """
     T = np.atleast_1d(np.asarray(gap_years, dtype=np.float64))
     if (T < 1).any():

@@ -143,6 +143,10 @@ def read_scenarios(path: Any) -> ScenarioFile:
     path : path-like
         A TOML file of at most 1 MB, in UTF-8.
 
+    Returns
+    -------
+    ScenarioFile
+
     Raises
     ------
     DataError
@@ -163,17 +167,47 @@ def kind_of(shock: Any) -> str:
 
 
 def read_shocks(path: Any) -> tuple[Any, ...]:
-    """Return the shocks of a scenario file, in its order; as `read_scenarios`."""
+    """Return the shocks of a scenario file, in its order; as `read_scenarios`.
+
+    Parameters
+    ----------
+    path : path-like
+        As in `read_scenarios`.
+
+    Returns
+    -------
+    tuple of Shock
+    """
     return read_scenarios(path).shocks
 
 
 def read_shock(path: Any) -> Any:
-    """Return the one shock of a scenario file; `DataError` where it holds several."""
+    """Return the one shock of a scenario file; `DataError` where it holds several.
+
+    Parameters
+    ----------
+    path : path-like
+        As in `read_scenarios`.
+
+    Returns
+    -------
+    Shock
+    """
     return _only(read_shocks(path), str(path))
 
 
 def from_toml(text: str) -> tuple[Any, ...]:
     """Return the shocks of a text; the inverse of `to_toml`.
+
+    Parameters
+    ----------
+    text : str
+        A scenario file.
+
+    Returns
+    -------
+    tuple of Shock
+        In the order of the text.
 
     Examples
     --------
@@ -195,6 +229,10 @@ def to_toml(
     path : path-like, optional
     limits : mapping of name to float, optional
         Cap on the severe loss of each; those of a `ScenarioFile` by default.
+
+    Returns
+    -------
+    str
 
     Raises
     ------

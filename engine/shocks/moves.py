@@ -256,6 +256,17 @@ def moves_of(shock: Any, scenarios: Any, shocked: Any = None) -> ShockMoves:
     A shock that reweights has one severity, its posterior: the move of each asset takes
     its mean over the base leg to its mean under the shock, so that the stress loss is
     the posterior mean loss. ``shocked``, where known, is ``scenarios.apply(shock)``.
+
+    Parameters
+    ----------
+    shock : Shock or Reweighting
+    scenarios : ScenarioSet
+        Its assets and base leg.
+    shocked : ScenarioSet, optional
+
+    Returns
+    -------
+    ShockMoves
     """
     if moves_returns(shock):
         return shock.moves(scenarios.universe, scenarios.model)
@@ -295,6 +306,11 @@ def stress_vector(
     winner_credit : float in [0, 1], default 1
         Fraction of modelled gains that counts; limits use 0, so that guessed winners
         cannot be levered to offset losers.
+
+    Returns
+    -------
+    (N,) float64
+        Decimals over the leg.
     """
     if not 0.0 <= winner_credit <= 1.0:
         raise UsageError("winner_credit lies in [0, 1]", received=winner_credit)

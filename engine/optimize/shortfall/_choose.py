@@ -81,6 +81,13 @@ def minimum_shortfall(
     Notes
     -----
     Rockafellar and Uryasev (2000), "Optimization of conditional value-at-risk".
+
+    Examples
+    --------
+    >>> from engine.optimize import ShortfallProblem
+    >>> problem = ShortfallProblem([[0.02, 0.0], [-0.04, 0.0], [0.01, 0.0]], level=0.5)
+    >>> minimum_shortfall(problem).weights.round(6).tolist()
+    [0.0, 1.0]
     """
     if method not in METHODS:
         raise UsageError("unknown method", received=repr(method), expected=METHODS)

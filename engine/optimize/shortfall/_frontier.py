@@ -110,6 +110,10 @@ def shortfall_frontier(
     time_limit : float, optional
         Seconds for each point.
 
+    Returns
+    -------
+    ShortfallFrontier
+
     Raises
     ------
     InfeasibleError

@@ -392,8 +392,10 @@ def backtest(
     book
         Portfolio file: ticker and one of shares, value, weight.
     strategy
-        hold, equal, min-variance, hold-cash, shock-aware, inverse-volatility,
-        risk-parity, max-diversification, hrp, herc, momentum or fixed-mix; may repeat.
+        hold, hold-cash, hold-swap, hold-overseas, hold-short, shock-aware,
+        shock-aware-multi-period, equal, fixed-mix, inverse-volatility, min-variance,
+        min-shortfall, risk-parity, max-diversification, hrp, herc or momentum; may
+        repeat. hold-swap:XLP and hold-short:QQQ name another fund.
     """
     from backtests.cli import show, walking
 

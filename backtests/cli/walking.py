@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from backtests import rulebook
+from backtests._judgement import Judgement, judge
 from backtests.cli import show
+from backtests.intervals import EVENT_RISK
 from backtests.job import (
     Settings,
     named_rules,
@@ -59,6 +61,76 @@ def compare(
     return list(
         walk(compared, panel, settings, initial_value=book.value, progress=progress)
     )
+
+
+def judged(
+    results: Sequence[BacktestResult], panel: PricePanel, trials: int | None
+) -> Judgement | None:
+    """Judge the compared runs; nothing where they are too short to be judged."""
+    if results[0].dates.size < 21:
+        return None
+    return judge(results, panel, n_trials=trials)
+
+
+def judgement_of(verdict: Judgement | None, name: str) -> dict[str, Any] | None:
+    """Rows of the judgement that speak of one strategy, by table."""
+    if verdict is None:
+        return None
+    found = verdict.to_dict()
+    notes = found.pop("notes")
+    return {"notes": notes} | {
+        table: [{k: v for k, v in r.items() if k != "strategy"} for r in rows]
+        for table, kept in found.items()
+        if (rows := [r for r in kept if r["strategy"] == name])
+    }
+
+
+def show_judgement(verdict: Judgement | None, *, everything: bool) -> None:
+    """Print what decides, or every table."""
+    if verdict is None:
+        print("\nfewer than twenty returns: not judged")
+        return
+    print()
+    if everything:
+        print(verdict)
+        return
+    sharpe = verdict.tables["intervals"].query("figure == 'sharpe'")
+    gaps: Any = verdict.tables.get("differences")
+    against = {} if gaps is None else gaps.set_index("strategy").to_dict("index")
+    luck: Any = verdict.tables.get("deflation")
+    deflated = {} if luck is None else luck.set_index("strategy").to_dict("index")
+    factor: Any = verdict.tables.get("ai_factor")
+    betas = {} if factor is None else factor.set_index("strategy").to_dict("index")
+    rows = []
+    for r in sharpe.to_dict("records"):
+        gap, beta = against.get(r["strategy"]), betas.get(r["strategy"])
+        chance = deflated.get(r["strategy"])
+        rows.append(
+            (
+                r["strategy"],
+                f"{r['low']:.2f} to {r['high']:.2f}",
+                "-"
+                if gap is None
+                else f"{gap['difference']:.2f} (p {gap['p_value']:.2f})",
+                "-" if chance is None else f"{chance['deflated_sharpe']:.2f}",
+                "-" if beta is None else f"{beta['beta']:.2f}",
+                "-" if beta is None else show.percent(beta["rest_return"]),
+            )
+        )
+    heads = ["strategy", "Sharpe 95%", "against the first", "deflated"]
+    print(show.table([*heads, "AI beta", "rest a year"], rows))
+    regimes = verdict.tables["regimes"]
+    if "difference" in regimes:
+        kinds = regimes.dropna(subset=["difference"])
+        rows = [
+            (name, kind, len(part), show.percent(float(part["difference"].mean())))
+            for (name, kind), part in kinds.groupby(["strategy", "kind"], sort=False)
+        ]
+        if rows:
+            print("\nwhat protection paid (+) or cost (-) against the first")
+            heads = ["strategy", "windows", "number", "mean difference"]
+            print(show.table(heads, rows))
+    print(f"\n{EVENT_RISK}; --judge shows every table")
 
 
 def _variant(rule: Any, **cell: float) -> Any:

@@ -400,7 +400,7 @@ def backtest(
         repeat. hold-swap:XLP and hold-short:QQQ name another fund.
     judge
         Every table of the judgement: intervals, differences, regimes, attribution,
-        AI factor, exposure, capacity.
+        AI factor, exposure, capacity; with --out also as files.
     trials
         Strategies tried before these were chosen, for the deflated Sharpe ratio.
     """
@@ -417,7 +417,7 @@ def backtest(
     if run.out is not None:
         for result in results:
             result.write(run.out / result.name.replace(" ", "_"))
-        if verdict is not None:
+        if judge and verdict is not None:
             verdict.write(run.out / "judgement")
     if run.json:
         show.emit_json(

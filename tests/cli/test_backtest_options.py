@@ -1,4 +1,4 @@
-"""`ballast backtest`: the judgement, when to trade, and frictions, each with its effect."""
+"""`ballast backtest`: the judgement, when to trade, frictions; each with its effect."""
 
 from __future__ import annotations
 

@@ -2,6 +2,15 @@ from . import metrics as metrics
 from . import report as report
 from ._attribution import attribution as attribution
 from ._attribution import factor_split as factor_split
+from ._capacity import Capacity as Capacity
+from ._capacity import capacity as capacity
+from ._exposure import ai_factor as ai_factor
+from ._exposure import ai_weight as ai_weight
+from ._exposure import effective_names as effective_names
+from ._exposure import exposure as exposure
+from ._exposure import rolling_beta as rolling_beta
+from ._judgement import Judgement as Judgement
+from ._judgement import judge as judge
 from ._lookahead import assert_no_lookahead as assert_no_lookahead
 from ._sharpe_difference import SharpeDifference as SharpeDifference
 from ._sharpe_difference import sharpe_difference as sharpe_difference

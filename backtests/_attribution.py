@@ -13,6 +13,7 @@ from engine.errors import DataError, UsageError
 
 _SETTLED = (
     "filled",
+    "partial",
     "scaled",
     "delisting",
     "merger",

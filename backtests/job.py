@@ -23,15 +23,17 @@ from backtests.limited import (
     shocks_of,
     weights_of,
 )
+from backtests.rebalancing import parse_rebalance, rebalanced, schedule_of
 from backtests.report import Realised, ReportInputs
 from backtests.result import BacktestResult
-from backtests.walkforward import backtest
+from backtests.rulebook import build_all
+from backtests.walkforward import FillRule, backtest
 from engine._stress import StressReport, check_undated, stress
 from engine.alignment import event_returns
 from engine.constraints import GroupLimit
 from engine.costs import Costs
 from engine.data.panel import PricePanel
-from engine.data.portfolio import Portfolio, cash_label
+from engine.data.portfolio import Portfolio
 from engine.data.view import MarketView
 from engine.errors import DataError
 from engine.model import ReturnModel, fit
@@ -44,11 +46,7 @@ from engine.scenarios import ScenarioSet
 from engine.shocks import PERSISTENT_PRESETS, PRESETS, CheapModelShock
 from engine.shocks._kinds_lazy import resolved
 from engine.shocks._structural import EVENT_DATE
-from strategies.equal import EqualWeight
-from strategies.estimation import eligible, members_only
-from strategies.foils import HoldWithCash
-from strategies.hold import Hold
-from strategies.shock_aware import ShockAware, book_at
+from strategies.estimation import eligible
 
 __all__ = [
     "JobResult",
@@ -57,6 +55,7 @@ __all__ = [
     "bounds_of",
     "compared_shocks",
     "constraints_of",
+    "named_rules",
     "on_prices",
     "past_losses",
     "prepare",
@@ -69,10 +68,13 @@ __all__ = [
     "shock_of",
     "shocks_of",
     "walk",
+    "walk_options",
     "weights_of",
 ]
 
 Progress = Callable[[int, int, str], Any]
+COMPARED = ("hold", "hold-cash", "shock-aware", "equal")
+"""Strategies of a report: the foils, the rule, and the simplest diversification."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,13 @@ class Settings:
     limits : tuple of str
         More limits, as `engine.Constraints.parse` reads them.
     start, end, schedule
-        Of the walk-forward; ``start=None`` leaves it out.
+        Of the walk-forward; ``start=None`` leaves it out. Without a schedule it is
+        monthly, or daily where ``rebalance`` states a condition.
+    rebalance : str
+        Condition beside the calendar, as `backtests.rebalancing.parse_rebalance`
+        reads it; "" for none.
+    fill, fallback, delisting_return, max_participation, max_borrowing, withholding
+        As for `backtests.backtest`.
     hindsight_parameters : bool
         Needed wherever the shock is used before it was known.
     funds : {"estimated", "bands"}
@@ -136,7 +144,14 @@ class Settings:
     costs: Costs = field(default_factory=Costs)
     start: Any = None
     end: Any = None
-    schedule: str = "monthly"
+    schedule: str | None = None
+    rebalance: str = ""
+    fill: FillRule = "next_close"
+    fallback: str = "hold"
+    delisting_return: float | None = None
+    max_participation: float | None = None
+    max_borrowing: float | None = None
+    withholding: float | Mapping[str, float] | None = None
     hindsight_parameters: bool = False
     funds: str = "estimated"
     committee: bool = False
@@ -360,61 +375,48 @@ def rules(
 ) -> tuple[Any, ...]:
     """Return the strategies compared: three foils and the rule.
 
-    ``limit`` is common to all shocks, or by the name of each.
-
-    The book at the start is the part of it that was eligible then, in proportion;
-    hold, hold + cash and the rule start from the same names.
+    ``limit`` is common to all shocks, or by the name of each. They are those of
+    `backtests.rulebook`, so that all start from the same names.
     """
-    start_view = panel.as_of(settings.start)
-    tickers = settings.candidates and tuple(
-        dict.fromkeys([*(k for k in book if not is_cash(k)), *settings.candidates])
+    return named_rules(COMPARED, book, settings, limit, panel)
+
+
+def named_rules(
+    chosen: Sequence[str],
+    book: Mapping[str, float],
+    settings: Settings,
+    limit: float | Mapping[str, float],
+    panel: PricePanel,
+) -> tuple[Any, ...]:
+    """Build strategies of the rulebook, wrapped as ``settings.rebalance`` says."""
+    when = parse_rebalance(settings.rebalance or "monthly")
+    made = build_all(
+        tuple(chosen), book=book, panel=panel, settings=settings, limits=limit
     )
-    names = eligible(start_view, tickers, window=settings.window)
-    risky = {k: v for k, v in book.items() if not is_cash(k)}
-    held = book_at(risky, members_only(start_view, names))
-    if not held:
-        raise DataError(
-            "none of the book's assets has a full history at the start",
-            date=settings.start,
-            fix="Start the walk-forward later.",
-        )
-    limits = dict(limit) if isinstance(limit, Mapping) else {}
-    common = next(iter(limits.values())) if isinstance(limit, Mapping) else limit
-    if settings.hindsight_parameters:  # an episode may lie ahead of the view's prices
-        settings = on_prices(settings, panel)
+    caps = list(limit.values()) if isinstance(limit, Mapping) else [limit]
     first, *others = shocks_of(settings)
     shock = (first, *others) if others else first
-    if not others:
-        limits = {}  # the common one is its own
-    cash = cash_label(panel.base_currency)
-    return (
-        Hold({**held, cash: 1.0 - sum(held.values())}),
-        HoldWithCash(
-            held,
-            common,
-            shock,
-            tickers=tickers,
-            window=settings.window,
-            covariance=settings.covariance,
-            funds=settings.funds,
-            own_limits=limits,
-        ),
-        ShockAware(
-            risky,
-            common,
-            shock,
-            tickers=tickers,
-            upper=bounds_of(risky, settings, len(names)),
-            window=settings.window,
-            covariance=settings.covariance,
-            groups=settings.groups,
-            limits=settings.limits,
-            costs=settings.costs,
-            funds=settings.funds,
-            own_limits=limits,
-        ),
-        EqualWeight(tickers),
-    )
+    return tuple(rebalanced(rule, when, float(caps[0]), shock) for rule in made)
+
+
+def walk_options(settings: Settings) -> dict[str, Any]:
+    """What the settings say to `backtests.backtest`, whoever calls it."""
+    schedule = settings.schedule
+    if settings.rebalance:
+        schedule = schedule_of(parse_rebalance(settings.rebalance), schedule)
+    return {
+        "start": settings.start,
+        "end": settings.end,
+        "schedule": schedule or "monthly",
+        "costs": settings.costs,
+        "hindsight_parameters": settings.hindsight_parameters,
+        "fill": settings.fill,
+        "fallback": settings.fallback,
+        "delisting_return": settings.delisting_return,
+        "max_participation": settings.max_participation,
+        "max_borrowing": settings.max_borrowing,
+        "withholding": settings.withholding,
+    }
 
 
 def walk(
@@ -437,13 +439,9 @@ def walk(
             backtest(
                 rule,
                 panel,
-                start=settings.start,
-                end=settings.end,
-                schedule=settings.schedule,
-                costs=settings.costs,
                 initial_value=initial_value,
-                hindsight_parameters=settings.hindsight_parameters,
                 progress=step,
+                **walk_options(settings),
             )
         )
     return tuple(out)

@@ -602,8 +602,12 @@ def summary(
     -------
     dict
         Annual figures in decimals; ``*_se`` is the standard error of the entry it is
-        named after. The Sharpe ratio is over cash; its error is Mertens (2002). A
-        figure that is not defined (constant returns) is NaN.
+        named after. The Sharpe ratio is over cash; its error is Mertens (2002), and
+        Newey-West in ``sharpe_hac_se``. ``minimum_track_record`` is in periods, at
+        95%; ``drawdown_sessions`` run from peak to trough, ``recovery_sessions`` from
+        there back to the peak (NaN while below it). Exposure is the sum of absolute
+        positions over value, cash aside, after the first session. A figure that is
+        not defined (constant returns) is NaN.
     """
     from backtests.result import BacktestResult
 
@@ -614,10 +618,14 @@ def summary(
         path, dates = result.value, result.dates
         compounded = float(result.value[-1] / result.initial_value - 1.0)
         years = values.size / periods if values.size else math.nan
+        exposure = _gross_exposure(result)
         extra = {
             "turnover_per_year": float(result.turnover.sum() / years),
             "costs": float(result.costs.sum()),
+            "cost_per_year": float((result.costs / result.value).sum() / years),
             "taxes": float(result.taxes.sum()),
+            "average_exposure": float(exposure.mean()),
+            "worst_exposure": float(exposure.max()),
             "decisions": len(result.decisions),
             "held_decisions": sum(d.proposal is None for d in result.decisions),
         }
@@ -633,7 +641,7 @@ def summary(
     figures: dict[str, Any] = {"periods": values.size, "total_return": compounded}
     if values.size < 2:
         return figures | extra
-    fall = max_drawdown(path, dates)
+    fall, at = max_drawdown(path, dates), max_drawdown(path)
     mean = float((values - risk_free).mean())
     spread = float((values - risk_free).std(ddof=1))
     figures |= {
@@ -646,18 +654,36 @@ def summary(
         "max_drawdown_peak": fall.peak,
         "max_drawdown_trough": fall.trough,
         "max_drawdown_recovery": fall.recovery,
+        "drawdown_sessions": at.trough - at.peak,
+        "recovery_sessions": math.nan
+        if at.recovery is None
+        else at.recovery - at.trough,
         "expected_shortfall_95": expected_shortfall(values),
         "expected_shortfall_95_se": expected_shortfall_standard_error(values),
     }
     try:
         m = moments(values, risk_free=risk_free)
     except DataError:
-        names = ("sharpe", "sharpe_se", "probabilistic_sharpe", "skew", "kurtosis")
+        names = (
+            "sharpe",
+            "sharpe_se",
+            "sharpe_hac_se",
+            "probabilistic_sharpe",
+            "minimum_track_record",
+            "skew",
+            "kurtosis",
+        )
         return figures | dict.fromkeys(names, math.nan) | extra
     figures |= {
         "sharpe": m.sharpe * math.sqrt(periods),
         "sharpe_se": math.sqrt(
             _sharpe_variance(m.sharpe, m.skew, m.kurtosis) / m.n * periods
+        ),
+        "sharpe_hac_se": sharpe_standard_error(
+            values, periods_per_year=periods, risk_free=risk_free, method="hac"
+        ),
+        "minimum_track_record": minimum_track_record_length(
+            sharpe=m.sharpe, skew=m.skew, kurtosis=m.kurtosis
         ),
         "probabilistic_sharpe": probabilistic_sharpe_ratio(
             sharpe=m.sharpe, n=m.n, skew=m.skew, kurtosis=m.kurtosis
@@ -666,3 +692,12 @@ def summary(
         "kurtosis": m.kurtosis,
     }
     return figures | extra
+
+
+def _gross_exposure(result: Any) -> np.ndarray:
+    """(T - 1,) sum of absolute positions over value; the first session is before."""
+    from engine.data.portfolio import CASH_PREFIX
+
+    risky = [not a.startswith(CASH_PREFIX) for a in result.labels]
+    gross = np.abs(result.money[:, risky]).sum(axis=1) / result.value
+    return gross[1:] if gross.size > 1 else gross

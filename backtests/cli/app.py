@@ -384,6 +384,8 @@ def backtest(
     shock: ChosenShock | None = None,
     limits: Limits | None = None,
     walk: Walk | None = None,
+    judge: Annotated[bool, Parameter(negative=())] = False,
+    trials: int | None = None,
 ) -> None:
     """Walk strategies forward with only what was known at each date.
 
@@ -392,8 +394,15 @@ def backtest(
     book
         Portfolio file: ticker and one of shares, value, weight.
     strategy
-        hold, equal, min-variance, hold-cash, shock-aware, inverse-volatility,
-        risk-parity, max-diversification, hrp, herc, momentum or fixed-mix; may repeat.
+        hold, hold-cash, hold-swap, hold-overseas, hold-short, shock-aware,
+        shock-aware-multi-period, equal, fixed-mix, inverse-volatility, min-variance,
+        min-shortfall, risk-parity, max-diversification, hrp, herc or momentum; may
+        repeat. hold-swap:XLP and hold-short:QQQ name another fund.
+    judge
+        Every table of the judgement: intervals, differences, regimes, attribution,
+        AI factor, exposure, capacity; with --out also as files.
+    trials
+        Strategies tried before these were chosen, for the deflated Sharpe ratio.
     """
     from backtests.cli import show, walking
 
@@ -404,18 +413,23 @@ def backtest(
         holdings = run.book(book, source)
         panel = source.load(holdings)
         results = walking.compare(holdings, panel, chosen, strategy, progress=meter)
+        verdict = walking.judged(results, panel, trials)
     if run.out is not None:
         for result in results:
             result.write(run.out / result.name.replace(" ", "_"))
+        if judge and verdict is not None:
+            verdict.write(run.out / "judgement")
     if run.json:
         show.emit_json(
             [
                 {"strategy": r.name, "stamps": list(r.stamps), **r.metrics()}
+                | {"judgement": walking.judgement_of(verdict, r.name)}
                 for r in results
             ]
         )
         return
     show.backtest_table(results)
+    walking.show_judgement(verdict, everything=judge)
     if run.out is not None:
         print(f"\nresults in {run.out}")
 

@@ -6,7 +6,7 @@ import sys
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -249,8 +249,39 @@ class Walk:
     """First decision."""
     end: str | None = None
     """Last date; the last of the prices by default."""
-    schedule: str = "monthly"
-    """daily, weekly, monthly, quarterly or yearly: the first session of each."""
+    schedule: str | None = None
+    """daily, weekly, monthly, quarterly or yearly: the first session of each. Monthly
+    by default; daily where --rebalance states a condition."""
+    rebalance: str | None = None
+    """Trade only when it matters: "drift-band:0.02" (to the edge of the band;
+    "drift-band:0.02,centre" to its centre), "no-trade" (the no-trade region of
+    proportional costs; "no-trade:3" with a risk aversion), "stress-triggered" (when the
+    shock loss of the day passes its limit; back to 0.9 of it, or another share after a
+    colon). Hold stays as it is."""
+    fill: Literal["next_close", "next_open", "same_close"] = "next_close"
+    """When orders fill; same_close is what nobody can do, and stamps the results."""
+    fallback: Literal["hold", "raise"] = "hold"
+    """Where limits cannot hold or a solver fails: hold the book, or stop."""
+    delisting_return: float | None = None
+    """Simple return on the last price of a holding that ends without stated terms."""
+    max_participation: float | None = None
+    """Largest share of an asset's daily volume that one session trades."""
+    max_borrowing: float | None = None
+    """Largest debt in cash, as a share of value; any by default."""
+    withholding: tuple[str, ...] = ()
+    """Share of dividends withheld at the source: a number, or COUNTRY=NUMBER with one
+    for default; may repeat."""
+    impact: float = 0.0
+    """Factor of the 3/2 market impact, about 1; it needs volumes, or --flat-impact-bps.
+    Off by default."""
+    flat_impact_bps: tuple[str, ...] = ()
+    """Impact in basis points where volume is absent: a number, or CLASS=NUMBER (equity,
+    etf_equity, default); may repeat."""
+    borrow_bps: float = 50.0
+    """Fee a year on the value sold short, in basis points: a liquid fund is easy to
+    borrow, and never for nothing."""
+    margin_bps: float = 0.0
+    """Interest over the cash rate on cash that is owed, basis points a year."""
 
 
 def names(text: str | None) -> tuple[str, ...] | None:
@@ -344,12 +375,82 @@ def settings(
         costs=Costs(
             half_spread_bps=limits.half_spread_bps,
             commission_bps=limits.commission_bps,
+            **({} if walk is None else trading_costs(walk)),
         ),
-        start=None if walk is None else walk.start,
-        end=None if walk is None else walk.end,
-        schedule="monthly" if walk is None else walk.schedule,
         hindsight_parameters=run.hindsight_parameters,
         funds=shock.funds,
+        **({} if walk is None else walking(walk)),
+    )
+
+
+def trading_costs(walk: Walk) -> dict[str, Any]:
+    """Costs of the walk-forward that a flag states, as `engine.Costs` takes them."""
+    out: dict[str, Any] = {
+        "impact": walk.impact,
+        "borrow_bps": walk.borrow_bps,
+        "margin_bps": walk.margin_bps,
+    }
+    if walk.flat_impact_bps:
+        if not walk.impact:
+            raise UsageError(
+                "--flat-impact-bps stands in for an impact that is switched off",
+                fix="Add --impact 1.",
+            )
+        given = numbers_by_key("--flat-impact-bps", walk.flat_impact_bps)
+        out["flat_impact_bps"] = (
+            {"default": given} if isinstance(given, float) else given
+        )
+    return out
+
+
+def walking(walk: Walk) -> dict[str, Any]:
+    """Fields of `backtests.Settings` that the walk-forward's flags state."""
+    from backtests.rebalancing import parse_rebalance, schedule_of
+
+    if walk.rebalance:  # what cannot be read stops the command at once
+        schedule_of(parse_rebalance(walk.rebalance), walk.schedule)
+    withheld = None
+    if walk.withholding:
+        withheld = numbers_by_key("--withholding", walk.withholding)
+    return {
+        "start": walk.start,
+        "end": walk.end,
+        "schedule": walk.schedule,
+        "rebalance": walk.rebalance or "",
+        "fill": walk.fill,
+        "fallback": walk.fallback,
+        "delisting_return": walk.delisting_return,
+        "max_participation": walk.max_participation,
+        "max_borrowing": walk.max_borrowing,
+        "withholding": withheld,
+    }
+
+
+def numbers_by_key(flag: str, entries: tuple[str, ...]) -> float | dict[str, float]:
+    """Read one number, or several ``KEY=NUMBER``, each key once."""
+    items = [p.strip() for e in entries for p in e.split(",") if p.strip()]
+    out: dict[str, float] = {}
+    for item in items:
+        key, equals, number = item.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = float("nan")
+        key = key.strip()
+        if not value >= 0.0 or bool(key) != bool(equals) or key in out:
+            break
+        if not equals and len(items) == 1:
+            return value
+        if not equals:
+            break
+        out[key] = value
+    else:
+        if out:
+            return out
+    raise UsageError(
+        f"cannot read {flag}",
+        received=", ".join(entries),
+        expected="one number, or KEY=NUMBER, each key once",
     )
 
 

@@ -9,16 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from backtests import rulebook
+from backtests._judgement import Judgement, judge
 from backtests.cli import show
+from backtests.intervals import EVENT_RISK
 from backtests.job import (
     Settings,
-    bounds_of,
+    named_rules,
     on_prices,
     prepare,
-    rules,
     shock_limits,
     shocks_of,
     walk,
+    walk_options,
     weights_of,
 )
 from backtests.result import BacktestResult
@@ -26,55 +29,6 @@ from backtests.sweeps import SweepResult, run_sweep
 from engine.data.panel import PricePanel
 from engine.data.portfolio import Portfolio
 from engine.errors import ModelError, UsageError
-from strategies.min_variance import MinimumVariance
-from strategies.risk_based import (
-    HierarchicalRiskParity,
-    InverseVolatility,
-    MaximumDiversification,
-    RiskParity,
-)
-from strategies.rules import FixedMix, Momentum
-
-_NAMES = {"hold": 0, "hold-cash": 1, "shock-aware": 2, "equal": 3}
-_RULES = (
-    "min-variance",
-    "inverse-volatility",
-    "risk-parity",
-    "max-diversification",
-    "hrp",
-    "herc",
-    "momentum",
-    "fixed-mix",
-)
-
-
-def _rule(name: str, available: Sequence[Any], settings: Settings, N: int) -> Any:
-    """Return a strategy that needs no shock, over the same assets as the others."""
-    tickers = available[3].tickers
-    upper = bounds_of({}, settings, N)["default"]
-    if name == "min-variance":
-        return MinimumVariance(
-            tickers, upper=upper, window=settings.window, costs=settings.costs
-        )
-    if name == "fixed-mix":
-        return FixedMix(available[0].weights)
-    if name == "momentum":
-        return Momentum(tickers)
-    common: dict[str, Any] = {
-        "tickers": tickers,
-        "window": settings.window,
-        "covariance": settings.covariance,
-    }
-    if name == "inverse-volatility":
-        return InverseVolatility(**common)
-    if name == "risk-parity":
-        return RiskParity(**common)
-    if name == "max-diversification":
-        return MaximumDiversification(**common, upper=upper)
-    if name == "herc":
-        long_name = "hierarchical equal risk contribution"
-        return HierarchicalRiskParity(**common, method="HERC", name=long_name)
-    return HierarchicalRiskParity(**common)
 
 
 def _limits_and_book(
@@ -100,24 +54,83 @@ def compare(
     progress: Any = None,
 ) -> list[BacktestResult]:
     """Walk the chosen strategies forward over the same dates and costs."""
-    unknown = [n for n in chosen if n not in (*_NAMES, *_RULES)]
-    if unknown:
-        raise UsageError(
-            "unknown strategy",
-            received=repr(unknown[0]),
-            expected=", ".join([*_NAMES, *_RULES]),
-        )
+    for name in chosen:  # a name nobody knows costs no fit
+        rulebook.parameters(name)
     limits, book = _limits_and_book(portfolio, panel, settings)
-    available = rules(weights_of(book), settings, limits, panel)
-    compared: list[Any] = []
-    for name in dict.fromkeys(chosen):
-        if name in _RULES:
-            compared.append(_rule(name, available, settings, len(panel.tickers)))
-        else:
-            compared.append(available[_NAMES[name]])
+    compared = named_rules(chosen, weights_of(book), settings, limits, panel)
     return list(
         walk(compared, panel, settings, initial_value=book.value, progress=progress)
     )
+
+
+def judged(
+    results: Sequence[BacktestResult], panel: PricePanel, trials: int | None
+) -> Judgement | None:
+    """Judge the compared runs; nothing where they are too short to be judged."""
+    if results[0].dates.size < 21:
+        return None
+    return judge(results, panel, n_trials=trials)
+
+
+def judgement_of(verdict: Judgement | None, name: str) -> dict[str, Any] | None:
+    """Rows of the judgement that speak of one strategy, by table."""
+    if verdict is None:
+        return None
+    found = verdict.to_dict()
+    notes = found.pop("notes")
+    return {"notes": notes} | {
+        table: [{k: v for k, v in r.items() if k != "strategy"} for r in rows]
+        for table, kept in found.items()
+        if (rows := [r for r in kept if r["strategy"] == name])
+    }
+
+
+def show_judgement(verdict: Judgement | None, *, everything: bool) -> None:
+    """Print what decides, or every table."""
+    if verdict is None:
+        print("\nfewer than twenty returns: not judged")
+        return
+    print()
+    if everything:
+        print(verdict)
+        return
+    sharpe = verdict.tables["intervals"].query("figure == 'sharpe'")
+    gaps: Any = verdict.tables.get("differences")
+    against = {} if gaps is None else gaps.set_index("strategy").to_dict("index")
+    luck: Any = verdict.tables.get("deflation")
+    deflated = {} if luck is None else luck.set_index("strategy").to_dict("index")
+    factor: Any = verdict.tables.get("ai_factor")
+    betas = {} if factor is None else factor.set_index("strategy").to_dict("index")
+    rows = []
+    for r in sharpe.to_dict("records"):
+        gap, beta = against.get(r["strategy"]), betas.get(r["strategy"])
+        chance = deflated.get(r["strategy"])
+        rows.append(
+            (
+                r["strategy"],
+                f"{r['low']:.2f} to {r['high']:.2f}",
+                "-"
+                if gap is None
+                else f"{gap['difference']:.2f} (p {gap['p_value']:.2f})",
+                "-" if chance is None else f"{chance['deflated_sharpe']:.2f}",
+                "-" if beta is None else f"{beta['beta']:.2f}",
+                "-" if beta is None else show.percent(beta["rest_return"]),
+            )
+        )
+    heads = ["strategy", "Sharpe 95%", "against the first", "deflated"]
+    print(show.table([*heads, "AI beta", "rest a year"], rows))
+    regimes = verdict.tables["regimes"]
+    if "difference" in regimes:
+        kinds = regimes.dropna(subset=["difference"])
+        rows = [
+            (name, kind, len(part), show.percent(float(part["difference"].mean())))
+            for (name, kind), part in kinds.groupby(["strategy", "kind"], sort=False)
+        ]
+        if rows:
+            print("\nwhat protection paid (+) or cost (-) against the first")
+            heads = ["strategy", "windows", "number", "mean difference"]
+            print(show.table(heads, rows))
+    print(f"\n{EVENT_RISK}; --judge shows every table")
 
 
 def _variant(rule: Any, **cell: float) -> Any:
@@ -155,7 +168,19 @@ def sweep(
         )
     cells = parse_grid(grid, strategy)
     limits, book = _limits_and_book(portfolio, panel, settings)
-    rule = rules(weights_of(book), settings, limits, panel)[_NAMES[strategy]]
+    if settings.rebalance and "-" in settings.rebalance:
+        raise UsageError(
+            "a sweep follows the calendar",
+            received=f"--rebalance {settings.rebalance}",
+            fix="Use --schedule here, and ballast backtest for other rules.",
+        )
+    rule = rulebook.build(
+        strategy,
+        book=weights_of(book),
+        panel=panel,
+        settings=settings,
+        limits=limits,
+    )
     if "limit" in cells:
         own = settings.own_limits
         if all(s.name in own for s in shocks_of(settings)):
@@ -173,12 +198,8 @@ def sweep(
         n_jobs=n_jobs,
         out=out,
         progress=progress,
-        start=settings.start,
-        end=settings.end,
-        schedule=settings.schedule,
-        costs=settings.costs,
         initial_value=book.value,
-        hindsight_parameters=settings.hindsight_parameters,
+        **walk_options(settings),
     )
 
 

@@ -21,7 +21,7 @@ help:
 	@echo "make docs       documentation as HTML under out/docs; a warning is an error"
 	@echo "make bench      benchmarks (CASE=substring filters), JSON under benchmarks/results"
 	@echo "make bench-compare BASE=revision   this tree against another revision (CASE=, THRESHOLD=)"
-	@echo "make bench-figures   all benchmarks with all peers, then README's table"
+	@echo "make bench-figures   all benchmarks with all peers, then the table of docs/speed.md"
 	@echo "make clean      remove the environment and every generated file"
 
 $(VENV)/bin/python:

@@ -1,4 +1,4 @@
-"""Measure, compare with another revision, or write the README's table.
+"""Measure, compare with another revision, or write the table of docs/speed.md.
 
 Exit status: 0 done; 1 a case failed, gave another answer or became slower; 2 bad usage.
 """
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--readme",
         type=Path,
         metavar="FILE.json",
-        help="rewrite the README's table from these figures, and keep them",
+        help="rewrite the table of docs/speed.md from these figures, and keep them",
     )
     parser.add_argument(
         "--add",

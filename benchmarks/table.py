@@ -1,4 +1,4 @@
-"""The README's table of ratios, made from the figures and never typed."""
+"""The table of ratios in `docs/speed.md`, made from the figures and never typed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from benchmarks.process import ROOT
 from benchmarks.run import failed
 
 FIGURES = ROOT / "benchmarks" / "figures.json"
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "speed.md"
 BEGIN = "<!-- benchmarks: begin (make bench-table writes this section) -->"
 END = "<!-- benchmarks: end -->"
 
 
 class FiguresError(ValueError):
-    """Figures that must not be shown, or a README without its two markers."""
+    """Figures that must not be shown, or a page without its two markers."""
 
 
 def section(figures: dict[str, Any]) -> str:
@@ -143,7 +143,7 @@ def _time(seconds: float) -> str:
 
 
 def rewrite(text: str, figures: dict[str, Any]) -> str:
-    """Put the section of the figures between the markers of a README's text.
+    """Put the section of the figures between the markers of a page's text.
 
     Raises
     ------
@@ -151,15 +151,15 @@ def rewrite(text: str, figures: dict[str, Any]) -> str:
         The two markers are not both there, once, in order.
     """
     if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise FiguresError(f"README needs the lines {BEGIN!r} and {END!r}, once each")
+        raise FiguresError(f"the page needs the lines {BEGIN!r} and {END!r}, once each")
     before, rest = text.split(BEGIN)
     if END not in rest:
-        raise FiguresError(f"README has {END!r} before {BEGIN!r}")
+        raise FiguresError(f"the page has {END!r} before {BEGIN!r}")
     return f"{before}{BEGIN}\n{section(figures)}\n{END}{rest.split(END)[1]}"
 
 
-def publish(source: Path, *, readme: Path = README, kept: Path = FIGURES) -> None:
-    """Rewrite the README from a file of figures, and keep that file beside the cases.
+def publish(source: Path, *, page: Path = PAGE, kept: Path = FIGURES) -> None:
+    """Rewrite the page from a file of figures, and keep that file beside the cases.
 
     Raises
     ------
@@ -169,15 +169,13 @@ def publish(source: Path, *, readme: Path = README, kept: Path = FIGURES) -> Non
     from engine.data.files import write_atomic
 
     content = source.read_text(encoding="utf-8")
-    text = rewrite(readme.read_text(encoding="utf-8"), json.loads(content))
+    text = rewrite(page.read_text(encoding="utf-8"), json.loads(content))
     if source.resolve() != kept.resolve():
         write_atomic(kept, content)
-    write_atomic(readme, text)
+    write_atomic(page, text)
 
 
-def add(
-    sources: Iterable[Path], *, readme: Path = README, kept: Path = FIGURES
-) -> None:
+def add(sources: Iterable[Path], *, page: Path = PAGE, kept: Path = FIGURES) -> None:
     """Put the rows of further files into the figures kept, each with its commit.
 
     A row of the same case, size and threads is replaced.
@@ -199,9 +197,9 @@ def add(
         commit = more["machine"]["commit"]
         rows |= {_key(r): {**r, "commit": commit} for r in more["results"]}
     figures["results"] = list(rows.values())
-    text = rewrite(readme.read_text(encoding="utf-8"), figures)
+    text = rewrite(page.read_text(encoding="utf-8"), figures)
     write_atomic(kept, json.dumps(figures, indent=1) + "\n")
-    write_atomic(readme, text)
+    write_atomic(page, text)
 
 
 def _key(row: dict[str, Any]) -> tuple[str, str, int]:

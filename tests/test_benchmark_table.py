@@ -1,4 +1,4 @@
-"""README's table is what the committed figures say, and names cases that exist."""
+"""The page's table is what the committed figures say, and names cases that exist."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from benchmarks.table import (
     BEGIN,
     END,
     FIGURES,
-    README,
+    PAGE,
     FiguresError,
     add,
     publish,
@@ -131,34 +131,34 @@ def test_rewriting_replaces_the_section_alone_and_twice_is_once():
 @pytest.mark.parametrize(
     "text", ["no markers", BEGIN, f"{END}\n{BEGIN}", f"{BEGIN}{END}{BEGIN}{END}"]
 )
-def test_a_readme_without_its_markers_is_refused(text):
-    with pytest.raises(FiguresError, match="README"):
+def test_a_page_without_its_markers_is_refused(text):
+    with pytest.raises(FiguresError, match="page"):
         rewrite(text, figures())
 
 
 def test_publish_writes_both_files_or_neither(tmp_path):
     source, kept = tmp_path / "latest.json", tmp_path / "figures.json"
-    readme = tmp_path / "README.md"
+    page = tmp_path / "speed.md"
     source.write_text(json.dumps(figures()))
-    readme.write_text("no markers")
+    page.write_text("no markers")
     with pytest.raises(FiguresError):
-        publish(source, readme=readme, kept=kept)
-    assert not kept.exists() and readme.read_text() == "no markers"
-    readme.write_text(f"{BEGIN}\n{END}\n")
-    publish(source, readme=readme, kept=kept)
+        publish(source, page=page, kept=kept)
+    assert not kept.exists() and page.read_text() == "no markers"
+    page.write_text(f"{BEGIN}\n{END}\n")
+    publish(source, page=page, kept=kept)
     assert kept.read_text() == source.read_text()
-    assert ROW in readme.read_text()
-    publish(kept, readme=readme, kept=kept)
+    assert ROW in page.read_text()
+    publish(kept, page=page, kept=kept)
     assert kept.read_text() == source.read_text()
 
 
-def test_readme_shows_the_committed_figures():
-    text = README.read_text(encoding="utf-8")
+def test_page_shows_the_committed_figures():
+    text = PAGE.read_text(encoding="utf-8")
     assert rewrite(text, json.loads(FIGURES.read_text(encoding="utf-8"))) == text
 
 
-def test_readme_names_cases_and_sizes_that_exist():
-    text = README.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
+def test_page_names_cases_and_sizes_that_exist():
+    text = PAGE.read_text(encoding="utf-8").split(BEGIN)[1].split(END)[0]
     rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| (?:\d+) \|", text, re.M)
     assert rows
     known = {(case.name, size) for case in CASES for size in case.sizes}
@@ -173,8 +173,8 @@ def test_committed_figures_name_no_folder_and_no_user():
 
 
 def test_added_rows_replace_their_like_and_carry_their_commit(tmp_path):
-    kept, readme = tmp_path / "figures.json", tmp_path / "README.md"
-    readme.write_text(f"a\n{BEGIN}\n{END}\nz\n")
+    kept, page = tmp_path / "figures.json", tmp_path / "speed.md"
+    page.write_text(f"a\n{BEGIN}\n{END}\nz\n")
     first = figures()
     other = {**first["results"][0], "size": "N 6"}
     first["results"].append(other)
@@ -184,14 +184,14 @@ def test_added_rows_replace_their_like_and_carry_their_commit(tmp_path):
     fresh["results"][0]["seconds"] = {"ours": spread(3.0)}
     source = tmp_path / "more.json"
     source.write_text(json.dumps(fresh))
-    add([source], readme=readme, kept=kept)
-    text = readme.read_text()
+    add([source], page=page, kept=kept)
+    text = page.read_text()
     assert "| toy work (fedcba9876) | N 5 | 1 | 3.00 s |" in text
     assert "| toy work | N 6 | 1 | 1.50 ms |" in text
     assert len(json.loads(kept.read_text())["results"]) == 2
     fresh["machine"]["processor"] = "Another CPU"
     source.write_text(json.dumps(fresh))
-    before = kept.read_text(), readme.read_text()
+    before = kept.read_text(), page.read_text()
     with pytest.raises(FiguresError, match="another processor"):
-        add([source], readme=readme, kept=kept)
-    assert (kept.read_text(), readme.read_text()) == before
+        add([source], page=page, kept=kept)
+    assert (kept.read_text(), page.read_text()) == before

@@ -122,13 +122,13 @@ def refuse(item):
     return item
 
 
-class Unsendable(Exception):
+class UnsendableError(Exception):
     def __init__(self, a, b):
         super().__init__(a)
 
 
 def unsendable(item):
-    raise Unsendable(item, "and more")
+    raise UnsendableError(item, "and more")
 
 
 def die(item):
@@ -224,7 +224,7 @@ def test_errors_keep_their_type_and_details(fake):
     assert caught.value.conflict == ("country US <= 0.2",)
     assert (caught.value.asset, caught.value.received) == ("NVDA", 0.4)
     assert "In a Ray worker" in caught.value.__notes__[0]
-    with pytest.raises(WorkerError, match="Unsendable"):
+    with pytest.raises(WorkerError, match="UnsendableError"):
         list(map_ordered(unsendable, [1], executor="ray"))
     work = module.get
 

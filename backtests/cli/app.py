@@ -425,51 +425,61 @@ def sweep(
     book: Path,
     /,
     *,
-    grid: tuple[str, ...] = ("limit=0.06,0.08,0.10",),
-    strategy: str = "shock-aware",
-    executor: str = "serial",
-    n_jobs: int = 1,
+    grid: tuple[str, ...] = (),
+    strategy: str | None = None,
+    executor: str | None = None,
+    n_jobs: int | None = None,
     source: Prices | None = None,
     run: Run | None = None,
     shock: ChosenShock | None = None,
     limits: Limits | None = None,
     walk: Walk | None = None,
-) -> None:
-    """Walk one strategy forward for every combination of parameters.
+) -> int:
+    """Walk strategies forward for every combination of parameters; resumable.
 
     Parameters
     ----------
     book
-        Portfolio file: ticker and one of shares, value, weight.
+        Portfolio file: ticker and one of shares, value, weight. Or a grid file in TOML
+        (book, [data], [walk], [costs], [[strategy]]), which takes only --executor,
+        --n-jobs, --out, --json and --quiet beside it; its cells are kept next to it,
+        in NAME-sweep, by default.
     grid
-        Parameter and its values, such as "limit=0.06,0.08"; may repeat.
+        Parameter and its values, such as "limit=0.06,0.08"; may repeat. By default
+        limit=0.06,0.08,0.10.
     strategy
-        shock-aware or hold-cash.
+        shock-aware (default) or hold-cash; a grid file takes every strategy.
     executor
-        serial or processes.
+        serial (default), threads, processes or ray.
     n_jobs
-        Workers; -1 for one per core.
+        Workers, 1 by default; -1 for one per core.
     """
-    from backtests.cli import walking
+    from backtests.cli import sweeping, walking
 
+    if book.suffix == ".toml":
+        others = {"grid": grid, "strategy": strategy, "prices": source}
+        others |= {"shock": shock, "limit": limits, "start": walk}
+        return sweeping.run_file(
+            book, executor=executor, n_jobs=n_jobs, run=run or Run(), others=others
+        )
     source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
     chosen = settings(run, shock, limits, walk or Walk())
-    with Meter(run.quiet) as meter:
+
+    def work(progress):
         holdings = run.book(book, source)
-        panel = source.load(holdings)
-        result = walking.sweep(
+        return walking.sweep(
             holdings,
-            panel,
+            source.load(holdings),
             chosen,
-            strategy,
-            grid,
-            executor=executor,
-            n_jobs=n_jobs,
+            strategy or "shock-aware",
+            grid or ("limit=0.06,0.08,0.10",),
+            executor=executor or "serial",
+            n_jobs=1 if n_jobs is None else n_jobs,
             out=run.out,
-            progress=meter,
+            progress=progress,
         )
-    walking.show_sweep(result, json=run.json)
-    walking.check_sweep(result)
+
+    return sweeping.finish(work, out=run.out, json=run.json, quiet=run.quiet)
 
 
 @app.command

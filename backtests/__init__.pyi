@@ -2,6 +2,8 @@ from . import metrics as metrics
 from . import report as report
 from ._attribution import attribution as attribution
 from ._attribution import factor_split as factor_split
+from ._diff import ResultDifference as ResultDifference
+from ._diff import diff as diff
 from ._lookahead import assert_no_lookahead as assert_no_lookahead
 from ._sharpe_difference import SharpeDifference as SharpeDifference
 from ._sharpe_difference import sharpe_difference as sharpe_difference

@@ -373,7 +373,13 @@ def propose(
     proposing.tables(proposal, more)
 
 
-@app.command
+backtest_app = App(
+    name="backtest", help_format="plaintext", result_action="return_value"
+)
+app.command(backtest_app)
+
+
+@backtest_app.default
 def backtest(
     book: Path,
     /,
@@ -418,6 +424,33 @@ def backtest(
     show.backtest_table(results)
     if run.out is not None:
         print(f"\nresults in {run.out}")
+
+
+@backtest_app.command(name="diff")
+def backtest_diff(
+    first: Path,
+    second: Path,
+    /,
+    *,
+    exit_code: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Compare two stored results: where they came from, and where they part.
+
+    Parameters
+    ----------
+    first
+        Folder of a result, as "ballast backtest --out" or a sweep writes it.
+    second
+        The other folder; differences are second less first.
+    exit_code
+        Exit status 1 when a number, fill or decision differs.
+    json
+        Print JSON for machines, with every decision and fill that differs.
+    """
+    from backtests.cli import comparing
+
+    return comparing.compare(first, second, exit_code=exit_code, json=json)
 
 
 @app.command

@@ -174,12 +174,11 @@ class GridFile:
             A value that a strategy or the costs refuse, naming the place in the file.
         """
         walk = {k: v for k, v in self.walk.items() if k != "schedule"}
-        windows = [w for _, g in self.strategies for w in g.get("window", ())]
         shocks, own = self._shocks()
         settings = Settings(
             shocks=shocks,
             own_limits=own,
-            window=max(windows, default=504),
+            window=self._longest_window(),
             start=walk.get("start", panel.dates[0]),
             funds=self.shock.get("funds", "estimated"),
             hindsight_parameters=bool(walk.get("hindsight_parameters", False)),
@@ -223,6 +222,16 @@ class GridFile:
                     )
                 )
         return out
+
+    def _longest_window(self) -> int:
+        """Sessions that the assets need at the start, the same for all strategies."""
+        found = [1]
+        for name, grid in self.strategies:
+            if "window" in parameters_of(name):
+                kind = getattr(strategies, _CLASSES[name][0])
+                usual = next(f.default for f in fields(kind) if f.name == "window")
+                found.extend(grid.get("window", (usual,)))
+        return max(found)
 
     def _shocks(self) -> tuple[tuple[Any, ...], Mapping[str, float]]:
         """Shocks that are limited, and limits of their own."""

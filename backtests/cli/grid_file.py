@@ -39,6 +39,8 @@ file is run.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import itertools
 import math
 import tomllib
@@ -53,6 +55,7 @@ import strategies
 from backtests.cli.options import Prices, group_limit
 from backtests.job import Settings, rules, weights_of
 from backtests.sweeps import Trial
+from backtests.walkforward import backtest
 from engine.costs import Costs
 from engine.data.panel import PricePanel, parse_time
 from engine.data.portfolio import Portfolio
@@ -91,18 +94,9 @@ _GIVEN = ("name", "book", "shock", "costs", "own_limits", "forecast", "method")
 """Fields of strategies that are not parameters of a file: other keys state them."""
 _SHOCKED = ("preset", "severity")
 _TOP = ("book", "value", "data", "walk", "costs", "shock", "run", "strategy")
-_WALK: dict[str, Any] = {
-    "start": str,
-    "end": str,
-    "schedule": Literal[SCHEDULES],
-    "fill": Literal["next_close", "next_open", "same_close"],
-    "fallback": Literal["hold", "raise"],
-    "hindsight_parameters": bool,
-    "delisting_return": float,
-    "max_participation": float,
-    "max_borrowing": float,
-    "withholding": float | Mapping[str, float],
-}
+_NOT_IN_WALK = (
+    "portfolio", "costs", "initial_value", "cache", "executor", "n_jobs", "progress",
+)  # fmt: skip
 _SHOCK: dict[str, Any] = {"preset": str, "severity": float, "file": str, "funds": str}
 _RUN: dict[str, Any] = {"executor": Literal[EXECUTORS], "n_jobs": int, "out": str}
 _PATHS = (
@@ -114,13 +108,29 @@ _PATHS = (
     "calendar",
     "look_through",
 )
-_HOME = {
-    **dict.fromkeys(_WALK, "walk"),
-    **dict.fromkeys(_RUN, "run"),
-    **{f.name: "costs" for f in fields(Costs) if f.name != "facts"},
-    **{f.name: "data" for f in fields(Prices)},
-}
-"""The table a key belongs to, for whoever put it elsewhere."""
+
+
+@functools.cache
+def _walk_keys() -> dict[str, Any]:
+    """Options of `backtest` that a file may state, with their types."""
+    hints = typing.get_type_hints(backtest)
+    hints |= {"start": str, "end": str, "schedule": Literal[SCHEDULES]}
+    return {
+        name: hints[name]
+        for name, p in inspect.signature(backtest).parameters.items()
+        if p.kind is p.KEYWORD_ONLY and name not in _NOT_IN_WALK
+    }
+
+
+@functools.cache
+def _homes() -> dict[str, str]:
+    """The table a key belongs to, for whoever put it elsewhere."""
+    return {
+        **dict.fromkeys(_walk_keys(), "walk"),
+        **dict.fromkeys(_RUN, "run"),
+        **{f.name: "costs" for f in fields(Costs) if f.name != "facts"},
+        **{f.name: "data" for f in fields(Prices)},
+    }
 
 
 @dataclass(frozen=True)
@@ -332,7 +342,7 @@ def _check_keys(
     for key in table:
         if key in known:
             continue
-        home = _HOME.get(key)
+        home = _homes().get(key)
         fix = near(key, known)
         if home is not None and f"[{home}]" not in where:
             fix = f"It belongs in [{home}]."
@@ -384,12 +394,13 @@ def _prices(table: Mapping[str, Any], path: Path) -> Prices:
 
 def _walk(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
     where = f"{path}: [walk]"
-    _check_keys(table, tuple(_WALK), where)
+    known = _walk_keys()
+    _check_keys(table, tuple(known), where)
     found: dict[str, Any] = {"schedule": ("monthly",)}
     for key, value in table.items():
         place = f"{where}: {key}"
         if key == "schedule":
-            found[key] = _values(value, _WALK[key], place)
+            found[key] = _values(value, known[key], place)
         elif key in ("start", "end"):
             text = value.isoformat() if hasattr(value, "isoformat") else value
             found[key] = _value(text, str, place)
@@ -400,7 +411,7 @@ def _walk(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
                     f"{place} is no date", received=repr(text), expected='"2024-12-31"'
                 ) from error
         else:
-            found[key] = _value(value, _WALK[key], place)
+            found[key] = _value(value, known[key], place)
     return found
 
 

@@ -250,7 +250,7 @@ def run_sweep(
         the same factory, cell, data and options reads it instead of repeating it.
         Failed cells are recorded and tried again, damaged ones run again. The ledger
         ``trials/`` there counts every trial ever finished in the folder; sweeps may
-        share it at the same time.
+        share it at the same time. On a cluster: a folder that all its machines see.
     progress : callable, optional
         ``progress(done, total, message)`` after each cell.
     **backtest_options

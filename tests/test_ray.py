@@ -9,7 +9,9 @@ from functools import partial
 
 import numpy as np
 import pytest
+from model_cases import a_model
 
+import engine
 from engine import _ray
 from engine.errors import DataError, InfeasibleError, UsageError, WorkerError
 from engine.parallel import BlockStream, map_ordered
@@ -262,6 +264,10 @@ def test_a_local_cluster_gives_the_same_bits_and_errors(monkeypatch):
     with pytest.raises(DataError):
         list(ray_map(partial(raise_it, DataError("no price")), [1]))
     assert not ray.is_initialized()
+    model = a_model(1e-4 * (np.eye(3) + 0.3))
+    a = engine.simulate(model, 3000, horizon=2, seed=1)
+    b = engine.simulate(model, 3000, horizon=2, seed=1, executor="ray", n_jobs=2)
+    np.testing.assert_array_equal(a.returns, b.returns)
 
 
 def raise_it(error, item):

@@ -277,6 +277,20 @@ def test_a_full_disk_is_said_and_what_is_finished_stays(
     assert status == 0 and "1 of them from an earlier run" in out
 
 
+def test_ctrl_c_without_a_folder_promises_nothing(place, capfd, monkeypatch):
+    def stop(task, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweeps, "run_trial", stop)
+    status, out, err = call(
+        capfd, "sweep", place / "book.csv", "--prices", place / "prices.csv",
+        "--universe", place / "universe.csv", "--price-basis", "total_return",
+        "--window", 60, "--start", "2022-05-02", "--hindsight-parameters", "--quiet",
+    )  # fmt: skip
+    assert (status, out) == (130, "")
+    assert "nothing is kept without --out" in err
+
+
 @pytest.mark.slow
 def test_a_signal_to_the_process_exits_with_130(grid, tmp_path):
     import signal

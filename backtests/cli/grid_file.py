@@ -44,7 +44,6 @@ import inspect
 import itertools
 import math
 import tomllib
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -52,6 +51,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import strategies
+from backtests.cli.grid_values import checked_value, checked_values
 from backtests.cli.options import Prices, group_limit
 from backtests.job import Settings, rules, weights_of
 from backtests.sweeps import Trial
@@ -312,8 +312,8 @@ def read_grid(path: Any) -> GridFile:
     value = document.get("value")
     return GridFile(
         path=path,
-        book=path.parent / _value(document["book"], str, f"{path}: book"),
-        value=None if value is None else _value(value, float, f"{path}: value"),
+        book=path.parent / checked_value(document["book"], str, f"{path}: book"),
+        value=None if value is None else checked_value(value, float, f"{path}: value"),
         prices=_prices(tables["data"], path),
         walk=_walk(tables["walk"], path),
         costs=_costs(tables["costs"], path),
@@ -372,7 +372,7 @@ def _plain_table(
 ) -> dict[str, Any]:
     """Check a table whose keys have one value each."""
     _check_keys(table, tuple(known), where)
-    return {k: _value(v, known[k], f"{where}: {k}") for k, v in table.items()}
+    return {k: checked_value(v, known[k], f"{where}: {k}") for k, v in table.items()}
 
 
 def _prices(table: Mapping[str, Any], path: Path) -> Prices:
@@ -400,10 +400,10 @@ def _walk(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
     for key, value in table.items():
         place = f"{where}: {key}"
         if key == "schedule":
-            found[key] = _values(value, known[key], place)
+            found[key] = checked_values(value, known[key], place)
         elif key in ("start", "end"):
             text = value.isoformat() if hasattr(value, "isoformat") else value
-            found[key] = _value(text, str, place)
+            found[key] = checked_value(text, str, place)
             try:
                 parse_time(found[key])
             except BallastError as error:
@@ -411,7 +411,7 @@ def _walk(table: Mapping[str, Any], path: Path) -> dict[str, Any]:
                     f"{place} is no date", received=repr(text), expected='"2024-12-31"'
                 ) from error
         else:
-            found[key] = _value(value, known[key], place)
+            found[key] = checked_value(value, known[key], place)
     return found
 
 
@@ -424,7 +424,7 @@ def _costs(table: Mapping[str, Any], path: Path) -> dict[str, tuple[Any, ...]]:
         if k in {f.name for f in fields(Costs)} and k != "facts"
     }
     _check_keys(table, tuple(known), where)
-    return {k: _values(v, known[k], f"{where}: {k}") for k, v in table.items()}
+    return {k: checked_values(v, known[k], f"{where}: {k}") for k, v in table.items()}
 
 
 def _strategies(found: Any, path: Path) -> tuple:
@@ -459,94 +459,9 @@ def _strategies(found: Any, path: Path) -> tuple:
                 expected="limit = [0.06, 0.08], the largest severe loss",
             )
         out.append((name, {
-            k: _values(v, known[k], f"{where}: {k}") for k, v in grid.items()
+            k: checked_values(v, known[k], f"{where}: {k}") for k, v in grid.items()
         }))  # fmt: skip
     return tuple(out)
-
-
-def _values(given: Any, kind: Any, where: str) -> tuple[Any, ...]:
-    """Values to try: one, or a list of them; where each is a list, a list of lists."""
-    listed = isinstance(given, list)
-    if listed and _is_list(kind):
-        listed = bool(given) and all(isinstance(v, list) for v in given)
-    if not listed:
-        return (_value(given, kind, where),)
-    if not given:
-        raise DataError(f"{where} is an empty list", expected="a value or more")
-    out = tuple(_value(v, kind, where) for v in given)
-    seen: list[Any] = []
-    for v in out:
-        if v in seen:
-            raise DataError(f"{where} holds a value twice", received=repr(v))
-        seen.append(v)
-    return out
-
-
-def _is_list(kind: Any) -> bool:
-    if typing.get_origin(kind) in (types.UnionType, typing.Union):
-        return any(_is_list(k) for k in typing.get_args(kind))
-    return typing.get_origin(kind) is tuple
-
-
-def _value(given: Any, kind: Any, where: str) -> Any:
-    """One value of a type, or `DataError`."""
-    choices = typing.get_args(kind)
-    origin = typing.get_origin(kind)
-    options = choices if origin in (types.UnionType, typing.Union) else (kind,)
-    for option in options:
-        fits, value = _fit(given, option)
-        if fits:
-            return value
-    raise DataError(
-        f"{where} is not {_described(options)}",
-        received=repr(given)[:100],
-        expected=", ".join(map(str, choices)) if origin is Literal else None,
-        fix=near(given, choices)
-        if origin is Literal and isinstance(given, str)
-        else None,
-    )
-
-
-def _fit(given: Any, kind: Any) -> tuple[bool, Any]:
-    origin = typing.get_origin(kind)
-    if origin is Literal:
-        return given in typing.get_args(kind), given
-    if kind is bool or isinstance(given, bool):
-        return kind is bool and isinstance(given, bool), given
-    if kind is int:
-        return isinstance(given, int), given
-    if kind is float:
-        fits = isinstance(given, (int, float)) and math.isfinite(given)
-        return fits, float(given) if fits else given
-    if kind is str:
-        return isinstance(given, str) and bool(given.strip()), given
-    if origin is tuple and isinstance(given, list):
-        fits = bool(given) and all(isinstance(v, str) and v.strip() for v in given)
-        return fits, tuple(given)
-    if isinstance(given, dict) and getattr(origin, "__name__", "") == "Mapping":
-        pairs = {k: _fit(v, float) for k, v in given.items()}
-        return all(f for f, _ in pairs.values()), {k: v for k, (_, v) in pairs.items()}
-    return False, given
-
-
-def _described(options: Sequence[Any]) -> str:
-    words = {
-        bool: "true or false", int: "a whole number", float: "a number", str: "text"
-    }  # fmt: skip
-    found = []
-    for option in options:
-        origin = typing.get_origin(option)
-        if option in words:
-            found.append(words[option])
-        elif origin is tuple and all(
-            a in (str, Ellipsis) for a in typing.get_args(option)
-        ):
-            found.append("a list of text")
-        elif getattr(origin, "__name__", "") == "Mapping":
-            found.append("a table of numbers")
-        elif origin is Literal:
-            found.append("one of the words known")
-    return " or ".join(found)
 
 
 def _size(grid: Mapping[str, tuple[Any, ...]]) -> int:

@@ -4,6 +4,8 @@ from ._attribution import attribution as attribution
 from ._attribution import factor_split as factor_split
 from ._capacity import Capacity as Capacity
 from ._capacity import capacity as capacity
+from ._diff import ResultDifference as ResultDifference
+from ._diff import diff as diff
 from ._exposure import ai_factor as ai_factor
 from ._exposure import ai_weight as ai_weight
 from ._exposure import effective_names as effective_names

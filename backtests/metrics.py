@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from backtests.overfitting import pbo as pbo
 from engine._base import frozen_array
 from engine.errors import DataError, ModelError, UsageError
 

@@ -6,60 +6,36 @@ of many worthless rules looks good, and the deflated Sharpe ratio says how good.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-import json
 import math
 import pickle
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from backtests._identity import describe, digest
-from backtests._store import MANIFEST
-from backtests.metrics import deflated_sharpe_ratio, expected_maximum_sharpe, moments
+from backtests._score import named, score, words
+from backtests._trials import (
+    Cell,
+    Earlier,
+    Trial,
+    earlier_trials,
+    run_trial,
+    sharpe_of,
+    trial_keys,
+)
 from backtests.result import BacktestResult
-from backtests.walkforward import Progress, backtest
+from backtests.walkforward import Progress
 from engine._base import Value
-from engine.data.files import write_atomic
 from engine.data.panel import PricePanel
-from engine.errors import BallastError, DataError, UsageError
-from engine.parallel import Executor, map_ordered
+from engine.errors import DataError, StoreError, UsageError
+from engine.parallel import REMOTE, Executor, map_ordered
 
-CELL_FILE = "cell.json"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Cell(Value):
-    """One trial of a sweep.
-
-    Attributes
-    ----------
-    parameters : mapping
-        What the factory was called with.
-    key : str
-        Digest of parameters, factory, data and options; names its folder.
-    result : BacktestResult or None
-        None where the trial failed.
-    error : str
-        Type and message of what failed; empty otherwise.
-    resumed : bool
-        Read from an earlier run.
-    """
-
-    parameters: Mapping[str, Any]
-    key: str
-    result: BacktestResult | None
-    error: str = ""
-    resumed: bool = False
-
-    def __repr__(self) -> str:
-        inside = ", ".join(f"{k}={v!r}" for k, v in self.parameters.items())
-        state = self.error or repr(self.result)
-        return f"Cell({inside}: {state})"
+__all__ = ["Cell", "SweepResult", "Trial", "grid_cells", "run_sweep", "run_trials"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +55,7 @@ class SweepResult(Value):
     cells: tuple[Cell, ...]
     n_trials: int
     earlier_sharpes: tuple[float, ...] = ()
+    _known: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def finished(self) -> tuple[Cell, ...]:
@@ -92,7 +69,7 @@ class SweepResult(Value):
 
     def sharpes(self) -> np.ndarray:
         """(n_cells,) per-period Sharpe ratios over cash; NaN where not defined."""
-        return np.array([_sharpe(c.result) for c in self.cells])
+        return np.array([sharpe_of(c.result) for c in self.cells])
 
     def best(self) -> Cell:
         """The finished cell with the highest Sharpe ratio; the first of equals."""
@@ -106,7 +83,7 @@ class SweepResult(Value):
 
     def returns(self) -> np.ndarray:
         """(T - 1, n_finished) returns of the finished cells, as `pbo` wants them."""
-        results = [c.result for c in self.finished if c.result is not None]
+        results = self._results()
         if not results:
             raise DataError("no cell of the sweep finished")
         return np.column_stack([r.returns() for r in results])
@@ -117,11 +94,38 @@ class SweepResult(Value):
         Returns
         -------
         dict
-            ``deflated_sharpe`` is the probability that the best cell's true Sharpe
-            ratio is positive given ``n_trials`` (Bailey, Lopez de Prado 2014). The
-            trials are taken as independent, which errs on the strict side when they
-            are alike. ``sharpe`` and ``expected_best_sharpe`` are per year.
+            ``n_trials``, ``finished``, ``failed``; and, where a cell has a Sharpe
+            ratio, figures of the best one (None where one is not defined):
+
+            ``best``
+                Its parameters.
+            ``sharpe``, ``sharpe_low``, ``sharpe_high``
+                Per year, with the 95% interval of the stationary bootstrap, which
+                knows nothing of the search.
+            ``expected_best_sharpe``
+                Per year, of the best of ``n_trials`` worthless trials.
+            ``deflated_sharpe``
+                Probability that the true Sharpe ratio is positive given ``n_trials``
+                (Bailey, Lopez de Prado 2014). The trials are taken as independent,
+                which errs on the strict side when they are alike.
+            ``effective_trials``, ``deflated_sharpe_effective``
+                Independent trials that they amount to, by their average correlation
+                (same paper, appendix A.3); failed and earlier ones count in full. And
+                the probability on that count.
+            ``pbo``
+                Probability of backtest overfitting (Bailey, Borwein, Lopez de Prado,
+                Zhu 2017) of the finished cells, from 16 blocks of dates, 10 where
+                there are more than 200 cells.
+            ``years``, ``minimum_track_years``
+                Of the record, and those needed before this ratio, of a single trial,
+                beats zero at 95% (Bailey, Lopez de Prado 2012).
+            ``stamps``
         """
+        if not self._known:
+            self._known.update(self._summary())
+        return dict(self._known)
+
+    def _summary(self) -> dict[str, Any]:
         sharpes = self.sharpes()
         counts = {
             "n_trials": self.n_trials,
@@ -133,25 +137,20 @@ class SweepResult(Value):
         cell = self.best()
         result = cell.result
         assert result is not None  # `best` only returns finished cells
-        known = np.concatenate([sharpes[~np.isnan(sharpes)], self.earlier_sharpes])
-        variance = float(known.var(ddof=1)) if known.size > 1 else 0.0
-        m = moments(result.returns(), risk_free=result.cash_return[1:])
-        root = math.sqrt(result.periods_per_year)
+        known = [*sharpes[~np.isnan(sharpes)], *self.earlier_sharpes]
+        figures = score(self._results(), known, result, self.n_trials)
         return counts | {
             "best": dict(cell.parameters),
-            "sharpe": m.sharpe * root,
-            "expected_best_sharpe": root
-            * expected_maximum_sharpe(variance, self.n_trials),
-            "deflated_sharpe": deflated_sharpe_ratio(
-                sharpe=m.sharpe,
-                n=m.n,
-                skew=m.skew,
-                kurtosis=m.kurtosis,
-                n_trials=self.n_trials,
-                variance_of_sharpes=variance,
-            ),
+            **figures,
             "stamps": result.stamps,
         }
+
+    def words(self) -> tuple[str, ...]:
+        """What `summary` means, in sentences."""
+        return words(self.summary())
+
+    def _results(self) -> list[BacktestResult]:
+        return [c.result for c in self.cells if c.result is not None]
 
     def to_frame(self):
         """Return one row per cell: parameters, key figures, error."""
@@ -174,12 +173,21 @@ class SweepResult(Value):
             f"SweepResult({len(self.cells)} cells, {len(self.failed)} failed, "
             f"{self.n_trials} trials counted"
         )
-        if "best" in s:
-            text += (
-                f"; best {s['best']}: Sharpe {s['sharpe']:.2f}, deflated probability "
-                f"{s['deflated_sharpe']:.2f}"
-            )
-        return text + ")"
+        if "best" not in s:
+            return text + ")"
+        text += (
+            f"; best {named(s['best'])}: Sharpe {s['sharpe']:.2f}"
+            f"{_interval(s['sharpe_low'], s['sharpe_high'])}, "
+            f"{s['expected_best_sharpe']:.2f} expected by luck, deflated probability "
+            f"{s['deflated_sharpe']:.2f} ({s['deflated_sharpe_effective']:.2f} for "
+            f"{s['effective_trials']:.1f} independent trials)"
+        )
+        if s["pbo"] is not None:
+            text += f", overfitting probability {s['pbo']:.2f}"
+        needed = s["minimum_track_years"]
+        text += f", {s['years']:.1f} years of record"
+        text += "" if needed is None else f" ({needed:.1f} needed)"
+        return "\n".join([text + ")", *self.words()])
 
     def _repr_html_(self) -> str:
         import html
@@ -187,16 +195,12 @@ class SweepResult(Value):
         table = self.to_frame().to_html(
             index=False, escape=True, float_format="{:.4g}".format
         )
-        return f"<p>{html.escape(repr(self))}</p>{table}"
+        said = "".join(f"<p>{html.escape(line)}</p>" for line in self.words())
+        return f"{said}{table}"
 
 
-def _sharpe(result: BacktestResult | None) -> float:
-    if result is None or result.dates.size < 3:
-        return math.nan
-    try:
-        return moments(result.returns(), risk_free=result.cash_return[1:]).sharpe
-    except DataError:
-        return math.nan
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None else f" [{low:.2f}, {high:.2f}]"
 
 
 def grid_cells(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
@@ -212,57 +216,6 @@ def grid_cells(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
             raise UsageError("a grid entry has no values", received=name)
     names = list(grid)
     return [dict(zip(names, v, strict=True)) for v in itertools.product(*grid.values())]
-
-
-def _run_cell(
-    task: tuple[dict[str, Any], str],
-    *,
-    factory: Callable[..., Any],
-    panel: PricePanel,
-    out: str | None,
-    options: dict[str, Any],
-) -> Cell:
-    """Run, write and return one cell; importable, so that workers can."""
-    parameters, key = task
-    folder = None if out is None else Path(out) / f"cell-{key}"
-    if folder is not None and (folder / MANIFEST).exists():
-        try:
-            result = BacktestResult.read(folder)
-            if (folder / CELL_FILE).exists():
-                return Cell(parameters, key, result, resumed=True)
-        except DataError:
-            pass  # damaged: run it again
-    try:
-        result = backtest(factory(**parameters), panel, **options)
-    except Exception as error:  # one failing cell must not stop the others
-        text = str(error) if isinstance(error, BallastError) else repr(error)
-        cell = Cell(parameters, key, None, f"{type(error).__name__}: {text}")
-    else:
-        cell = Cell(parameters, key, result)
-        if folder is not None:
-            result.write(folder)
-    if folder is not None:
-        # Last, so that its presence says the cell is complete.
-        record = {
-            "parameters": {k: describe(v) for k, v in parameters.items()},
-            "error": cell.error,
-            "sharpe": None if math.isnan(s := _sharpe(cell.result)) else s,
-        }
-        write_atomic(folder / CELL_FILE, json.dumps(record, indent=1))
-    return cell
-
-
-def _earlier(out: str | None, keys: set[str]) -> Iterator[float]:
-    """Sharpe ratios (NaN for failures) of trials in ``out`` outside this grid."""
-    if out is None:
-        return
-    for path in sorted(Path(out).glob(f"cell-*/{CELL_FILE}")):
-        if path.parent.name.removeprefix("cell-") not in keys:
-            try:
-                sharpe = json.loads(path.read_text(encoding="utf-8"))["sharpe"]
-            except (OSError, ValueError, KeyError, TypeError):
-                sharpe = None
-            yield math.nan if sharpe is None else float(sharpe)
 
 
 def run_sweep(
@@ -282,17 +235,22 @@ def run_sweep(
     ----------
     factory : callable
         ``factory(**cell)`` makes the strategy; a class will do. For
-        ``executor="processes"`` it must be importable: a function or class at the top
-        level of a module, not a lambda.
+        ``executor="processes"`` or ``"ray"`` it must be importable: a function or class
+        at the top level of a module, not a lambda.
     grid : mapping name -> list of values
         All combinations are run.
     panel : PricePanel
-    executor, n_jobs
-        Results are the same bit for bit.
+    executor : {"serial", "threads", "processes", "ray"}
+        Results are the same bit for bit. Ray is an extra: see
+        `engine.parallel.map_ordered`.
+    n_jobs : int, default 1
+        Workers; -1 for one per core.
     out : path, optional
         Each finished cell is written there, whole or not at all, and a later run with
         the same factory, cell, data and options reads it instead of repeating it.
-        Failed cells are recorded and tried again.
+        Failed cells are recorded and tried again, damaged ones run again. The ledger
+        ``trials/`` there counts every trial ever finished in the folder; sweeps may
+        share it at the same time. On a cluster: a folder that all its machines see.
     progress : callable, optional
         ``progress(done, total, message)`` after each cell.
     **backtest_options
@@ -301,18 +259,22 @@ def run_sweep(
     Returns
     -------
     SweepResult
-        Its ``summary()`` gives the deflated Sharpe ratio of the best cell.
+        Its ``summary()`` and ``words()`` say what is left of the best cell.
 
     Raises
     ------
     UsageError
         A grid that is not one, or a factory that cannot be sent to processes.
+    StoreError
+        A cell cannot be written, on a full disk for example; finished ones are kept.
+    WorkerError
+        A worker died.
     """
     cells = grid_cells(grid)
     for name in ("executor", "n_jobs", "progress"):
         if name in backtest_options:
             raise UsageError(f"{name} is an option of the sweep, not of a cell")
-    if executor == "processes":
+    if executor in REMOTE:
         try:
             pickle.dumps(factory)
         except Exception as error:
@@ -322,21 +284,50 @@ def run_sweep(
                 expected="a function or class at the top level of a module",
                 fix="Move it into an importable module, or use executor='serial'.",
             ) from error
-    common = digest(factory, panel, backtest_options)
-    tasks = [(cell, digest(common, cell)[:24]) for cell in cells]
-    folder = None if out is None else str(Path(out))
-    run = partial(
-        _run_cell, factory=factory, panel=panel, out=folder, options=backtest_options
+    return run_trials(
+        [Trial(cell, factory, cell, backtest_options) for cell in cells],
+        panel,
+        executor=executor,
+        n_jobs=n_jobs,
+        out=out,
+        progress=progress,
     )
+
+
+def run_trials(
+    trials: Sequence[Trial],
+    panel: PricePanel,
+    *,
+    executor: Executor = "serial",
+    n_jobs: int = 1,
+    out: Any = None,
+    progress: Progress | None = None,
+) -> SweepResult:
+    """Run trials that need not share strategy or options; as `run_sweep` otherwise."""
+    keys = trial_keys(trials, panel)
+    folder = None if out is None else str(Path(out))
+    run = partial(run_trial, panel=panel, out=folder)
     done: list[Cell] = []
-    for cell in map_ordered(run, tasks, executor=executor, n_jobs=n_jobs):
-        done.append(cell)
-        if progress is not None:
-            progress(len(done), len(tasks), repr(dict(cell.parameters)))
-    keys = {key for _, key in tasks}
-    earlier = list(_earlier(folder, keys))
+    cells = map_ordered(
+        run, list(zip(keys, trials, strict=True)), executor=executor, n_jobs=n_jobs
+    )
+    with contextlib.ExitStack() as stack:
+        if isinstance(cells, Generator):
+            stack.enter_context(contextlib.closing(cells))
+        try:
+            for cell in cells:
+                done.append(cell)
+                if progress is not None:
+                    progress(len(done), len(trials), f"sweep: {named(cell.parameters)}")
+        except StoreError as error:
+            raise StoreError(
+                error.problem,
+                received=error.received,
+                fix="Finished cells are kept: free space and run the same sweep again.",
+            ) from error
+    earlier: list[Earlier] = earlier_trials(folder, keys)
     return SweepResult(
         cells=tuple(done),
-        n_trials=len(keys) + len(earlier),
-        earlier_sharpes=tuple(s for s in earlier if not math.isnan(s)),
+        n_trials=len(set(keys)) + len(earlier),
+        earlier_sharpes=tuple(e.sharpe for e in earlier if not math.isnan(e.sharpe)),
     )

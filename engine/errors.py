@@ -140,6 +140,10 @@ class SolverError(BallastError, RuntimeError):
     """A solver that died, timed out, or returned something that fails its checks."""
 
 
+class WorkerError(BallastError, RuntimeError):
+    """A worker process or cluster that cannot be reached, or died over its task."""
+
+
 class LookAheadError(BallastError, RuntimeError):
     """Something was asked for before the time at which it was known."""
 

@@ -19,11 +19,14 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from engine.errors import UsageError
+from engine.errors import UsageError, WorkerError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Executor = Literal["serial", "threads", "processes"]
+Executor = Literal["serial", "threads", "processes", "ray"]
+EXECUTORS: tuple[Executor, ...] = ("serial", "threads", "processes", "ray")
+REMOTE: tuple[Executor, ...] = ("processes", "ray")
+"""Executors whose workers share no memory with the caller."""
 
 BLOCK_SIZE = 1024
 """Scenarios in a block. Fixed: results must not depend on how work is divided."""
@@ -91,15 +94,19 @@ def map_ordered(
     Parameters
     ----------
     function : callable
-        Must be importable by name when ``executor="processes"``.
+        Must be importable by name under ``"processes"`` and ``"ray"``.
     items : iterable
-        Work items; sent to workers by pickle under ``"processes"``.
-    executor : {"serial", "threads", "processes"}
+        Work items; sent to workers by pickle under ``"processes"`` and ``"ray"``.
+    executor : {"serial", "threads", "processes", "ray"}
         Threads suit kernels that release the interpreter lock; processes suit
-        everything else. All three give the same results, bit for bit: BLAS runs
-        with one thread in each.
+        everything else. Ray (an extra) takes the cluster of ``RAY_ADDRESS``, or
+        starts one on this machine with ``n_jobs`` processors and stops it at the end;
+        what ``function`` carries is put into its object store once, so that large
+        constants belong there and not into the items. All four give the same results,
+        bit for bit: BLAS runs with one thread in each.
     n_jobs : int
-        Workers; -1 for one per core.
+        Workers, and under ``"ray"`` tasks under way at a time; -1 for one per core,
+        of the cluster where there is one.
 
     Returns
     -------
@@ -108,18 +115,25 @@ def map_ordered(
 
     Notes
     -----
-    An exception in a worker is raised here with its own type. Closing the iterator
+    An exception in a worker is raised here with its own type; a worker that dies
+    raises `WorkerError`. Closing the iterator
     early (Ctrl-C included) cancels what has not started. Arguments are checked at the
     call, not at the first result. Serially, the caller's own code between two results
     keeps its threads; with threads, the limit lasts until the iterator ends, because
     workers run meanwhile.
     """
-    if executor not in ("serial", "threads", "processes"):
+    if executor not in EXECUTORS:
         raise UsageError(
             "unknown executor",
             received=repr(executor),
-            expected="serial, threads or processes",
+            expected="serial, threads, processes or ray",
         )
+    if executor == "ray":
+        from engine._ray import load_ray, ray_map
+
+        jobs = resolve_jobs(n_jobs)
+        load_ray()
+        return ray_map(function, items, int(n_jobs), jobs)
     return _map(function, items, executor, resolve_jobs(n_jobs))
 
 
@@ -145,10 +159,19 @@ def _map(
             )(joblib.delayed(function)(item) for item in items)
             yield from outcome
         return
-    outcome = joblib.Parallel(n_jobs=jobs, backend="loky", return_as="generator")(
-        joblib.delayed(_limited)(function, item) for item in items
-    )
-    yield from outcome
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    try:
+        outcome = joblib.Parallel(n_jobs=jobs, backend="loky", return_as="generator")(
+            joblib.delayed(_limited)(function, item) for item in items
+        )
+        yield from outcome
+    except BrokenProcessPool as error:
+        raise WorkerError(
+            "a worker process died",
+            received=str(error).strip()[:300],
+            fix="Was it out of memory? Fewer n_jobs need less.",
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

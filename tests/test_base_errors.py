@@ -181,6 +181,7 @@ KINDS = {
     errors.ModelError: ValueError,
     errors.InfeasibleError: ValueError,
     errors.SolverError: RuntimeError,
+    errors.WorkerError: RuntimeError,
     errors.LookAheadError: RuntimeError,
     errors.StoreError: OSError,
 }

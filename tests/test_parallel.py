@@ -185,11 +185,11 @@ def test_threads_really_are_threads_and_serial_is_the_caller():
     assert here not in set(map_ordered(who, range(4), executor="threads", n_jobs=2))
 
 
-@pytest.mark.parametrize("executor", ["ray", "", "Serial", None])
+@pytest.mark.parametrize("executor", ["Ray", "", "Serial", None])
 def test_an_unknown_executor_is_refused_at_the_call(executor):
     with pytest.raises(UsageError, match="unknown executor") as caught:
         map_ordered(shout, [1], executor=executor)
-    assert "serial, threads or processes" in str(caught.value)
+    assert "serial, threads, processes or ray" in str(caught.value)
 
 
 @pytest.mark.parametrize("n_jobs", [0, -2, -100, 1.5, "2", None, True])

@@ -373,7 +373,13 @@ def propose(
     proposing.tables(proposal, more)
 
 
-@app.command
+backtest_app = App(
+    name="backtest", help_format="plaintext", result_action="return_value"
+)
+app.command(backtest_app)
+
+
+@backtest_app.default
 def backtest(
     book: Path,
     /,
@@ -434,56 +440,93 @@ def backtest(
         print(f"\nresults in {run.out}")
 
 
+@backtest_app.command(name="diff")
+def backtest_diff(
+    first: Path,
+    second: Path,
+    /,
+    *,
+    exit_code: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Compare two stored results: where they came from, and where they part.
+
+    Parameters
+    ----------
+    first
+        Folder of a result, as "ballast backtest --out" or a sweep writes it.
+    second
+        The other folder; differences are second less first.
+    exit_code
+        Exit status 1 when a number, fill or decision differs.
+    json
+        Print JSON for machines, with every decision and fill that differs.
+    """
+    from backtests.cli import comparing
+
+    return comparing.compare(first, second, exit_code=exit_code, json=json)
+
+
 @app.command
 def sweep(
     book: Path,
     /,
     *,
-    grid: tuple[str, ...] = ("limit=0.06,0.08,0.10",),
-    strategy: str = "shock-aware",
-    executor: str = "serial",
-    n_jobs: int = 1,
+    grid: tuple[str, ...] = (),
+    strategy: str | None = None,
+    executor: str | None = None,
+    n_jobs: int | None = None,
     source: Prices | None = None,
     run: Run | None = None,
     shock: ChosenShock | None = None,
     limits: Limits | None = None,
     walk: Walk | None = None,
-) -> None:
-    """Walk one strategy forward for every combination of parameters.
+) -> int:
+    """Walk strategies forward for every combination of parameters; resumable.
 
     Parameters
     ----------
     book
-        Portfolio file: ticker and one of shares, value, weight.
+        Portfolio file: ticker and one of shares, value, weight. Or a grid file in TOML
+        (book, [data], [walk], [costs], [[strategy]]), which takes only --executor,
+        --n-jobs, --out, --json and --quiet beside it; its cells are kept next to it,
+        in NAME-sweep, by default.
     grid
-        Parameter and its values, such as "limit=0.06,0.08"; may repeat.
+        Parameter and its values, such as "limit=0.06,0.08"; may repeat. By default
+        limit=0.06,0.08,0.10.
     strategy
-        shock-aware or hold-cash.
+        shock-aware (default) or hold-cash; a grid file takes every strategy.
     executor
-        serial or processes.
+        serial (default), threads, processes or ray.
     n_jobs
-        Workers; -1 for one per core.
+        Workers, 1 by default; -1 for one per core.
     """
-    from backtests.cli import walking
+    from backtests.cli import sweeping, walking
 
+    if book.suffix == ".toml":
+        others = {"grid": grid, "strategy": strategy, "prices": source}
+        others |= {"shock": shock, "limit": limits, "start": walk}
+        return sweeping.run_file(
+            book, executor=executor, n_jobs=n_jobs, run=run or Run(), others=others
+        )
     source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
     chosen = settings(run, shock, limits, walk or Walk())
-    with Meter(run.quiet) as meter:
+
+    def work(progress):
         holdings = run.book(book, source)
-        panel = source.load(holdings)
-        result = walking.sweep(
+        return walking.sweep(
             holdings,
-            panel,
+            source.load(holdings),
             chosen,
-            strategy,
-            grid,
-            executor=executor,
-            n_jobs=n_jobs,
+            strategy or "shock-aware",
+            grid or ("limit=0.06,0.08,0.10",),
+            executor=executor or "serial",
+            n_jobs=1 if n_jobs is None else n_jobs,
             out=run.out,
-            progress=meter,
+            progress=progress,
         )
-    walking.show_sweep(result, json=run.json)
-    walking.check_sweep(result)
+
+    return sweeping.finish(work, out=run.out, json=run.json, quiet=run.quiet)
 
 
 @app.command

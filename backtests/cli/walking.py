@@ -28,7 +28,7 @@ from backtests.result import BacktestResult
 from backtests.sweeps import SweepResult, run_sweep
 from engine.data.panel import PricePanel
 from engine.data.portfolio import Portfolio
-from engine.errors import ModelError, UsageError
+from engine.errors import UsageError
 
 
 def _limits_and_book(
@@ -231,24 +231,3 @@ def parse_grid(grid: Sequence[str], strategy: str) -> dict[str, list[float]]:
             )
         cells[name] = numbers
     return cells
-
-
-def show_sweep(result: SweepResult, *, json: bool) -> None:
-    """Print every cell, then what the number of trials does to the best."""
-    frame = result.to_frame()
-    if json:
-        show.emit_json({"cells": frame.to_dict("records"), "summary": result.summary()})
-        return
-    print(frame.to_string(index=False, float_format=lambda x: f"{x:.4f}"))
-    print()
-    for name, value in result.summary().items():
-        print(f"{name}: {value}")
-
-
-def check_sweep(result: SweepResult) -> None:
-    """Fail when no cell finished: a table of errors is not a result."""
-    if not result.finished:
-        raise ModelError(
-            "every cell of the sweep failed",
-            received=str(result.failed[0].error),
-        )

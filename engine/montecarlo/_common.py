@@ -12,7 +12,7 @@ import numpy as np
 from engine.data.portfolio import cash_label
 from engine.errors import ModelError, UsageError
 from engine.model import ReturnModel
-from engine.parallel import BlockStream, Executor, blocks, map_ordered
+from engine.parallel import REMOTE, BlockStream, Executor, blocks, map_ordered
 from engine.scenarios import ScenarioSet
 
 Fill = Callable[..., np.ndarray]
@@ -116,7 +116,7 @@ def generate(
     out = np.empty((n_scenarios, steps, N + 1))
     minus = 0.0 if centred else 1.0
     how = choose(executor, n_jobs)
-    if how == "processes":
+    if how in REMOTE:
         work = partial(_detached, fill=fill, shape=(steps, N + 1), minus=minus)
         total: Any = 0.0
         done = map_ordered(work, items, executor=how, n_jobs=n_jobs)
@@ -128,7 +128,7 @@ def generate(
         total = add_in_order(map_ordered(work, items, executor=how, n_jobs=n_jobs))
     if centred:
         ratio = ratio_to_cash(total, n_scenarios, cash)
-        local: Executor = "threads" if how == "processes" else how
+        local: Executor = "threads" if how in REMOTE else how
         finish = partial(_centre, out=out, ratio=ratio)
         for _ in map_ordered(finish, items, executor=local, n_jobs=n_jobs):
             pass

@@ -66,7 +66,7 @@ def simulate(
         Same seed, same scenarios, bit for bit, for any ``n_jobs`` and ``executor``.
     n_jobs : int
         Workers; -1 for one per core.
-    executor : {"serial", "threads", "processes"}, optional
+    executor : {"serial", "threads", "processes", "ray"}, optional
         Default: threads where ``n_jobs`` is not one.
     paths : bool, default False
         Also return cumulative returns after each session, (S, H, N).

@@ -11,12 +11,16 @@ import platform
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from engine.data.panel import PricePanel
 
+_HASHES: WeakKeyDictionary[PricePanel, str] = WeakKeyDictionary()  # never changes
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -27,6 +31,9 @@ def describe(thing: Any) -> str:
     key, dataclasses by field, functions by name; other objects by their repr without
     memory addresses.
     """
+    if type(thing) in _PLAIN:
+        text = repr(thing)
+        return _ADDRESS.sub("", text) if " at 0x" in text else text
     if isinstance(thing, np.ndarray):
         content = np.ascontiguousarray(thing)
         digest = hashlib.blake2b(content.tobytes(), digest_size=16).hexdigest()
@@ -60,6 +67,13 @@ def digest(*parts: Any) -> str:
 
 def panel_hash(panel: PricePanel) -> str:
     """The panel's own content hash, and what it leaves out: labels, roles, rates."""
+    known = _HASHES.get(panel)
+    if known is None:
+        known = _HASHES[panel] = _panel_hash(panel)
+    return known
+
+
+def _panel_hash(panel: PricePanel) -> str:
     return digest(
         panel.content_hash,
         panel.base_currency,
@@ -73,6 +87,11 @@ def panel_hash(panel: PricePanel) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of what computed a result."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version()}

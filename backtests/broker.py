@@ -96,7 +96,6 @@ class Broker:
             np.zeros(M),
             np.zeros(1),
             np.zeros(3, dtype=np.int64),
-            np.zeros(3),
             np.zeros(M, dtype=np.int64),
             *room,
         )

@@ -655,8 +655,8 @@ def _result(
         labels=labels,
         base_currency=panel.base_currency,
         initial_value=initial_value,
-        units=ledger.unit_rows[:, used],
-        money=ledger.money_rows[:, used],
+        units=_kept(ledger.unit_rows, used),
+        money=_kept(ledger.money_rows, used),
         fills=ledger.fills,
         decisions=decisions,
         periods_per_year=clock.periods_per_year,
@@ -664,3 +664,10 @@ def _result(
         provenance=provenance(strategy, panel, settings),
         **ledger.columns,
     )
+
+
+def _kept(rows: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Columns that are shown, read-only so that the result need not copy them."""
+    rows = rows if used.all() else rows[:, used]
+    rows.setflags(write=False)
+    return rows

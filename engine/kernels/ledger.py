@@ -104,7 +104,6 @@ class Orders(NamedTuple):
     impact: np.ndarray
     floor: np.ndarray
     numbers: np.ndarray
-    sums: np.ndarray
     which: np.ndarray
     worth: np.ndarray
     fee: np.ndarray
@@ -235,80 +234,126 @@ def _lapse(orders, log, k, i, status):
 @njit(nogil=True, cache=True, error_model="numpy")
 def cancel(orders, log, k, status):
     """End every waiting order at session k, and record that it was."""
-    for i in range(orders.remaining.size):
-        if orders.remaining[i] != 0.0:
+    remaining = orders.remaining
+    for i in range(remaining.size):
+        if remaining[i] != 0.0:
             _lapse(orders, log, k, i, status)
     orders.numbers[ACTIVE] = 0
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _trade(tables, book, orders, log, rows, rules, k, i, units, ordered, status):
-    """Book one execution; its value, cost and tax go to ``orders.sums``."""
-    price, fx = tables.paid[k, i], tables.fx[k, i]
+def _charge(units, price, fx, rate, minimum, impact):
+    """Value and cost of one trade; the minimum is that of the asset."""
     z = units * price * fx
     size = abs(z)
-    rate = orders.rates[i]
-    if math.isnan(rate):
-        return NO_RATE
     cost = rate * size
-    if rules.minimum > 0.0 and size > 0.0 and i < rules.n_assets:
-        cost = max(cost, rules.minimum)
-    if orders.impact[i] != 0.0:
-        cost += orders.impact[i] * size * math.sqrt(size)
-    before, basis = book.units[i], book.basis[i]
-    long = max(before, 0.0)
-    tax = 0.0
-    sold = min(max(-units, 0.0), long)
-    if sold > 0.0 and book.tax_rate[i] > 0.0:
-        if math.isnan(basis):
-            return NO_BASIS
-        gain = book.tax_rate[i] * max(0.0, 1.0 - basis / price)
-        tax = gain * max(-z, 0.0) * (sold / -units)
-    after = before + units
-    # A position sold in full must be exactly empty, not 1e-17 of a share.
-    if abs(after) <= 1e-12 * abs(units):
-        after = 0.0
+    if size > 0.0:
+        cost = max(cost, minimum)
+    if impact != 0.0:
+        cost += impact * size * math.sqrt(size)
+    return z, cost
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _tax(units, before, price, z, basis, rate):
+    """Tax on the gain of what is sold of a long position; NaN without a basis."""
+    sold = min(max(-units, 0.0), before)
+    if not (sold > 0.0 and rate > 0.0):
+        return 0.0
+    return rate * max(0.0, 1.0 - basis / price) * max(-z, 0.0) * (sold / -units)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _average(units, before, after, price, basis):
+    """Cost per share after a trade; NaN for what is not held long."""
     if not after > 0.0:
-        book.basis[i] = np.nan
-    elif units > 0.0:
-        spent = basis * long if long > 0.0 else 0.0
-        book.basis[i] = (spent + price * (after - long)) / after
-    book.units[i] = after
-    orders.sums[0] += z
-    orders.sums[1] += cost
-    orders.sums[2] += tax
-    book.state[GROSS] += size
-    book.state[NET] += z
-    # Bought at the open, worth something else at the close.
-    mark = tables.mark[k, i]
-    if math.isfinite(mark * fx):
-        rows.price_pnl[k] += (after - before) * ((mark - price) * fx)
-    decided = orders.numbers[DECIDED]
-    _note(log, k, decided, i, ordered, units, price, z, cost, tax, status)
-    return DONE
+        return np.nan
+    if not units > 0.0:
+        return basis
+    long = max(before, 0.0)
+    spent = basis * long if long > 0.0 else 0.0
+    return (spent + price * (after - long)) / after
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _settle(book, orders, rows, k):
-    """Pay for the trades booked since the last time."""
-    sums = orders.sums
-    book.state[CASH] -= sums[0] + sums[1] + sums[2]
-    rows.costs[k] += sums[1]
-    rows.taxes[k] += sums[2]
-    sums[:] = 0.0
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _within_volume(tables, orders, rules, k, i):
+def _within_volume(wanted, most, unit_value, whole):
     """Signed units of what remains that a session's volume has room for."""
-    wanted, most = orders.remaining[i], orders.most[i]
     if not math.isfinite(most):
         return wanted
-    room = most / (tables.paid[k, i] * tables.fx[k, i])
-    if rules.whole and i < rules.n_assets:
+    room = most / unit_value
+    if whole:
         room = math.floor(room)
     room = min(abs(wanted), room)
     return room if wanted > 0.0 else -room
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _book(tables, book, orders, log, rows, rules, k, m, less, progress):
+    """Book ``allowed[:m]`` units of the columns ``which[:m]`` at session k.
+
+    Positions, cash, average cost, costs, taxes and one fill each. The arrays are taken
+    out of their tuples first: reading them there counts references, cell by cell.
+    """
+    which, allowed, remaining = orders.which, orders.allowed, orders.remaining
+    rates, impacts = orders.rates, orders.impact
+    paid, fx, mark = tables.paid[k], tables.fx[k], tables.mark[k]
+    held, basis, tax_rate = book.units, book.basis, book.tax_rate
+    session, decided, column = log.session, log.decided, log.column
+    status, ordered, units_of = log.status, log.ordered, log.units
+    price_of, value_of, cost_of = log.price, log.value, log.cost
+    tax_of = log.tax
+    at, day = log.count[0], orders.numbers[DECIDED]
+    n_assets, least = rules.n_assets, rules.minimum
+    gross = net = costs = taxes = drift = 0.0
+    for j in range(m):
+        units = allowed[j]
+        if units == 0.0:
+            continue
+        i = which[j]
+        price, rate, before = paid[i], fx[i], held[i]
+        if math.isnan(rates[i]):
+            progress[WHERE] = i
+            return NO_RATE
+        minimum = least if i < n_assets else 0.0
+        z, cost = _charge(units, price, rate, rates[i], minimum, impacts[i])
+        tax = _tax(units, before, price, z, basis[i], tax_rate[i])
+        if math.isnan(tax):
+            progress[WHERE] = i
+            return NO_BASIS
+        after = before + units
+        # A position sold in full must be exactly empty, not 1e-17 of a share.
+        if abs(after) <= 1e-12 * abs(units):
+            after = 0.0
+        basis[i] = _average(units, before, after, price, basis[i])
+        held[i] = after
+        gross += abs(z)
+        net += z
+        costs += cost
+        taxes += tax
+        # Bought at the open, worth something else at the close.
+        if math.isfinite(mark[i] * rate):
+            drift += (after - before) * ((mark[i] - price) * rate)
+        wanted = remaining[i]
+        session[at] = k
+        decided[at] = day
+        column[at] = i
+        status[at] = FILLED if units == wanted else less
+        ordered[at] = wanted
+        units_of[at] = units
+        price_of[at] = price
+        value_of[at] = z
+        cost_of[at] = cost
+        tax_of[at] = tax
+        at += 1
+    log.count[0] = at
+    state = book.state
+    state[CASH] -= net + costs + taxes
+    state[GROSS] += gross
+    state[NET] += net
+    rows.costs[k] += costs
+    rows.taxes[k] += taxes
+    rows.price_pnl[k] += drift
+    return DONE
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -319,86 +364,74 @@ def fill(tables, book, orders, log, rows, rules, k, progress):
     left of a scaled buy waits only while a sell of the same decision does; otherwise
     the scaling settles it.
     """
-    remaining = orders.remaining
+    remaining, most = orders.remaining, orders.most
+    which, allowed = orders.which, orders.allowed
+    paid, fx = tables.paid[k], tables.fx[k]
+    n_assets, whole = rules.n_assets, rules.whole
     M = remaining.size
-    live = False
-    for i in range(M):
-        if remaining[i] != 0.0 and math.isfinite(tables.paid[k, i]):
-            live = True
-            if not math.isfinite(tables.fx[k, i]):
-                progress[WHERE] = i
-                return NO_FX
-    if not live:
-        return DONE
+    m = 0
     for i in range(M):
         wanted = remaining[i]
-        if not (wanted < 0.0 and math.isfinite(tables.paid[k, i])):
-            continue
-        units = _within_volume(tables, orders, rules, k, i)
-        if units != 0.0:
-            word = FILLED if units == wanted else PARTIAL
-            code = _trade(
-                tables, book, orders, log, rows, rules, k, i, units, wanted, word
-            )
-            if code != DONE:
+        if wanted != 0.0 and math.isfinite(paid[i]):
+            if not math.isfinite(fx[i]):
                 progress[WHERE] = i
-                return code
-        remaining[i] = wanted - units
-    _settle(book, orders, rows, k)
+                return NO_FX
+            if wanted < 0.0:
+                unit = paid[i] * fx[i]
+                which[m] = i
+                allowed[m] = _within_volume(
+                    wanted, most[i], unit, whole and i < n_assets
+                )
+                m += 1
+    if m > 0:
+        code = _book(tables, book, orders, log, rows, rules, k, m, PARTIAL, progress)
+        if code != DONE:
+            return code
+        for j in range(m):
+            remaining[which[j]] -= allowed[j]
+    worth, fee, least = orders.worth, orders.fee, orders.least
+    rates, impacts = orders.rates, orders.impact
     m = 0
     impact = 0.0
+    waits = False
     for i in range(M):
-        if not (remaining[i] > 0.0 and math.isfinite(tables.paid[k, i])):
+        wanted = remaining[i]
+        waits |= wanted < 0.0
+        if not (wanted > 0.0 and math.isfinite(paid[i])):
             continue
-        units = _within_volume(tables, orders, rules, k, i)
-        value = units * tables.paid[k, i] * tables.fx[k, i]
-        rate = orders.rates[i]
-        if math.isnan(rate):
+        if math.isnan(rates[i]):
             progress[WHERE] = i
             return NO_RATE
-        orders.which[m] = i
-        orders.allowed[m] = units
-        orders.worth[m] = value
-        orders.fee[m] = rate * value
-        orders.least[m] = rules.minimum if i < rules.n_assets else 0.0
-        if orders.impact[i] != 0.0:
-            impact += orders.impact[i] * value * math.sqrt(value)
+        unit = paid[i] * fx[i]
+        units = _within_volume(wanted, most[i], unit, whole and i < n_assets)
+        value = units * paid[i] * fx[i]
+        which[m] = i
+        allowed[m] = units
+        worth[m] = value
+        fee[m] = rates[i] * value
+        least[m] = rules.minimum if i < n_assets else 0.0
+        if impacts[i] != 0.0:
+            impact += impacts[i] * value * math.sqrt(value)
         m += 1
     if m == 0:
         return DONE
-    f = affordable(
-        book.state[CASH] - orders.floor[0],
-        orders.worth[:m],
-        orders.fee[:m],
-        orders.least[:m],
-        impact,
-    )
+    cash = book.state[CASH] - orders.floor[0]
+    f = affordable(cash, worth[:m], fee[:m], least[:m], impact)
+    if f != 1.0:
+        for j in range(m):
+            allowed[j] *= f
+            if whole and which[j] < n_assets:
+                allowed[j] = math.floor(allowed[j])
     less = PARTIAL if f == 1.0 else SCALED
+    code = _book(tables, book, orders, log, rows, rules, k, m, less, progress)
+    if code != DONE:
+        return code
+    waits |= f == 1.0
     for j in range(m):
-        i = orders.which[j]
-        wanted, units = remaining[i], orders.allowed[j]
-        if f != 1.0:
-            units *= f
-            if rules.whole and i < rules.n_assets:
-                units = math.floor(units)
-        orders.allowed[j] = units
-        if units > 0.0:
-            word = FILLED if units == wanted else less
-            code = _trade(
-                tables, book, orders, log, rows, rules, k, i, units, wanted, word
-            )
-            if code != DONE:
-                progress[WHERE] = i
-                return code
-    _settle(book, orders, rows, k)
-    waits = f == 1.0
-    for i in range(M):
-        waits |= remaining[i] < 0.0
-    for j in range(m):
-        i = orders.which[j]
+        i = which[j]
         if waits:
-            remaining[i] -= orders.allowed[j]
-        elif orders.allowed[j] > 0.0:
+            remaining[i] -= allowed[j]
+        elif allowed[j] > 0.0:
             remaining[i] = 0.0
         else:
             _lapse(orders, log, k, i, UNAFFORDABLE)
@@ -408,9 +441,9 @@ def fill(tables, book, orders, log, rows, rules, k, progress):
 @njit(nogil=True, cache=True, error_model="numpy")
 def _work(tables, book, orders, log, rows, rules, k, progress):
     """One session of waiting orders: fill, or give up."""
-    remaining = orders.remaining
+    remaining, delisted = orders.remaining, tables.delisted[k]
     for i in range(remaining.size):
-        if remaining[i] != 0.0 and tables.delisted[k, i]:
+        if delisted[i] and remaining[i] != 0.0:
             _lapse(orders, log, k, i, DELISTED)
     code = fill(tables, book, orders, log, rows, rules, k, progress)
     if code != DONE:
@@ -427,18 +460,18 @@ def _work(tables, book, orders, log, rows, rules, k, progress):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _value(tables, book, k, progress):
+def _value(mark, fx, units, cash, progress):
     """Net asset value; NaN where a holding has none, which ``progress`` names."""
     total = 0.0
-    for i in range(book.units.size):
-        u = book.units[i]
+    for i in range(units.size):
+        u = units[i]
         if u != 0.0:
-            rate = tables.mark[k, i] * tables.fx[k, i]
+            rate = mark[i] * fx[i]
             if not math.isfinite(rate):
                 progress[WHERE] = i
                 return np.nan
             total += u * rate
-    return book.state[CASH] + total
+    return cash + total
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -451,7 +484,8 @@ def place(
     ``share`` of the value is invested, the rest pays the proposal's own cost. Orders
     of an earlier decision are replaced.
     """
-    value = _value(tables, book, k, progress)
+    mark, fx, held = tables.mark[k], tables.fx[k], book.units
+    value = _value(mark, fx, held, book.state[CASH], progress)
     if math.isnan(value):
         return UNVALUED
     value *= share
@@ -459,31 +493,31 @@ def place(
         return BORROWED
     M = weights.size
     for i in range(M):
-        if book.units[i] != 0.0 and not named[i]:
+        if held[i] != 0.0 and not named[i]:
             progress[WHERE] = i
             return FORGOTTEN
     for i in range(M):
-        price = tables.mark[k, i] * tables.fx[k, i]
-        if weights[i] != 0.0 and not math.isfinite(price):
+        if weights[i] != 0.0 and not math.isfinite(mark[i] * fx[i]):
             progress[WHERE] = i
             return UNPRICED
     if orders.numbers[ACTIVE]:
         cancel(orders, log, k, REPLACED)
+    remaining, most = orders.remaining, orders.most
+    n_assets, whole = rules.n_assets, rules.whole
     for i in range(M):
-        held = book.units[i]
-        orders.most[i] = np.inf
+        most[i] = np.inf
         if weights[i] == 0.0:
-            orders.remaining[i] = -held
+            remaining[i] = -held[i]
             continue
-        price = tables.mark[k, i] * tables.fx[k, i]
+        price = mark[i] * fx[i]
         wanted = weights[i] * value / price
-        if rules.whole and i < rules.n_assets:
+        if whole and i < n_assets:
             # 99.9999999 shares are a hundred that went through a division.
             wanted = float(np.trunc(wanted * (1.0 + 1e-12)))
-        rest = wanted - held
+        rest = wanted - held[i]
         if abs(rest) * price <= _DUST * value:
             rest = 0.0
-        orders.remaining[i] = rest
+        remaining[i] = rest
     orders.floor[0] = min(0.0, cash_weight * value)
     orders.numbers[DECIDED] = k
     orders.numbers[WAITED] = 0
@@ -494,17 +528,18 @@ def place(
 @njit(nogil=True, cache=True, error_model="numpy")
 def _open(tables, book, orders, rows, rules, k):
     """Carry the book from session k - 1 to k: splits, prices, currencies, cash."""
-    state, units = book.state, book.units
+    state, units, borrow = book.state, book.units, book.borrow
     state[GROSS] = 0.0
     state[NET] = 0.0
     state[FEES] = 0.0
     if k == 0:
         return
     M = units.size
+    mark, fx = tables.mark[k], tables.fx[k]
+    old_mark, old_fx = tables.mark[k - 1], tables.fx[k - 1]
     before = orders.worth  # not in use between fills
     for i in range(M):
-        rate = tables.mark[k - 1, i] * tables.fx[k - 1, i]
-        before[i] = tables.mark[k - 1, i] if math.isfinite(rate) else 0.0
+        before[i] = old_mark[i] if math.isfinite(old_mark[i] * old_fx[i]) else 0.0
     for e in range(tables.split_from[k], tables.split_from[k + 1]):
         i, ratio = tables.split_column[e], tables.split_ratio[e]
         before[i] /= ratio
@@ -519,18 +554,16 @@ def _open(tables, book, orders, rows, rules, k):
         u = units[i]
         if u == 0.0:
             continue
-        fx0 = tables.fx[k - 1, i]
-        if not math.isfinite(tables.mark[k - 1, i] * fx0):
-            fx0 = 0.0
-        price, fx = tables.mark[k, i], tables.fx[k, i]
-        if not math.isfinite(price * fx):
+        rate0 = old_fx[i] if math.isfinite(old_mark[i] * old_fx[i]) else 0.0
+        price, rate = mark[i], fx[i]
+        if not math.isfinite(price * rate):
             price = 0.0
-            fx = 0.0
-        price_pnl += u * ((price - before[i]) * fx0)
-        fx_pnl += u * (price * (fx - fx0))
+            rate = 0.0
+        price_pnl += u * ((price - before[i]) * rate0)
+        fx_pnl += u * (price * (rate - rate0))
         # On the value at the close before: what was short over the days since.
         if u < 0.0:
-            fees -= u * before[i] * fx0 * book.borrow[i]
+            fees -= u * before[i] * rate0 * borrow[i]
     fees *= tables.days[k]
     rows.price_pnl[k] = price_pnl
     rows.fx_pnl[k] = fx_pnl
@@ -545,14 +578,12 @@ def _open(tables, book, orders, rows, rules, k):
         paid = units[i] * tables.rates[k - 1, i] * years
         if paid != 0.0:
             units[i] += paid
-            rate = tables.mark[k, i] * tables.fx[k, i]
-            interest += paid * tables.fx[k, i] if math.isfinite(rate) else 0.0
+            interest += paid * fx[i] if math.isfinite(mark[i] * fx[i]) else 0.0
     rows.interest[k] = interest
     for e in range(tables.paid_from[k], tables.paid_from[k + 1]):
         i = tables.paid_column[e]
-        rate = tables.mark[k, i] * tables.fx[k, i]
-        fx = tables.fx[k, i] if math.isfinite(rate) else 0.0
-        paid = units[i] * tables.paid_cash[e] * fx
+        rate = fx[i] if math.isfinite(mark[i] * fx[i]) else 0.0
+        paid = units[i] * tables.paid_cash[e] * rate
         if units[i] > 0.0:  # a short position owes the lender the whole of it
             paid *= 1.0 - book.withheld[i]
         rows.dividends[k] += paid
@@ -567,23 +598,24 @@ def _open(tables, book, orders, rows, rules, k):
 @njit(nogil=True, cache=True, error_model="numpy")
 def _close(tables, book, rows, k, progress):
     """Write the row of session k."""
-    value = _value(tables, book, k, progress)
+    mark, fx, units, state = tables.mark[k], tables.fx[k], book.units, book.state
+    value = _value(mark, fx, units, state[CASH], progress)
     if math.isnan(value):
         return UNVALUED
     rows.value[k] = value
     if not value > 0.0:
         return RUINED
-    state = book.state
     rows.cash[k] = state[CASH]
     if state[GROSS] != 0.0:
         # The borrow fee was gone before anything was traded.
         paid = rows.costs[k] - state[FEES] + rows.taxes[k]
         before = value + paid
         rows.turnover[k] = 0.5 * (state[GROSS] + abs(state[NET])) / before
-    for i in range(book.units.size):
-        u = book.units[i]
-        rows.units[k, i] = u
-        rows.money[k, i] = u * (tables.mark[k, i] * tables.fx[k, i]) if u != 0.0 else u
+    kept, money = rows.units[k], rows.money[k]
+    for i in range(units.size):
+        u = units[i]
+        kept[i] = u
+        money[i] = u * (mark[i] * fx[i]) if u != 0.0 else u
     return DONE
 
 
@@ -592,17 +624,19 @@ def _planned(tables, book, orders, log, rows, plan, rules, named, k, progress):
     """Take the next decision of the plan, and keep the book that it met."""
     j = progress[DECISION]
     weights, cash_weight = plan.weights[j], plan.cash_weight[j]
-    value = _value(tables, book, k, progress)
+    mark, fx, units, basis = tables.mark[k], tables.fx[k], book.units, book.basis
+    cash = book.state[CASH]
+    value = _value(mark, fx, units, cash, progress)
     if math.isnan(value):
         return UNVALUED
-    cash = book.state[CASH]
     change = abs(cash_weight - cash / value)
+    held, cost = plan.held[j], plan.basis[j]
     for i in range(weights.size):
-        u = book.units[i]
-        plan.held[j, i] = u
-        plan.basis[j, i] = book.basis[i]
-        rate = tables.mark[k, i] * tables.fx[k, i]
-        change += abs(weights[i] - u * rate / value) if u != 0.0 else abs(weights[i])
+        u = units[i]
+        held[i] = u
+        cost[i] = basis[i]
+        now = u * (mark[i] * fx[i]) / value if u != 0.0 else 0.0
+        change += abs(weights[i] - now)
     plan.cash[j] = cash
     plan.turnover[j] = 0.5 * change
     code = place(
@@ -622,6 +656,8 @@ def run(tables, book, orders, log, rows, plan, rules, named, progress):
     """
     T, M = tables.mark.shape
     planned = plan.weights.shape[0] > 0
+    units, ended = book.units, tables.delisted
+    acts, decides = tables.acts, tables.decides
     while progress[SESSION] < T:
         k = progress[SESSION]
         if progress[PHASE] == AT_OPEN:
@@ -629,10 +665,9 @@ def run(tables, book, orders, log, rows, plan, rules, named, progress):
                 return FULL
             _open(tables, book, orders, rows, rules, k)
             progress[PHASE] = AT_WORK
-            act = tables.acts[k]
+            act = acts[k]
             for i in range(M):
-                if tables.delisted[k, i] and book.units[i] != 0.0:
-                    act = True
+                act |= ended[k, i] and units[i] != 0.0
             if act:
                 return ACT
         if progress[PHASE] == AT_WORK:
@@ -641,7 +676,7 @@ def run(tables, book, orders, log, rows, plan, rules, named, progress):
                 if code != DONE:
                     return code
             progress[PHASE] = AT_CLOSE
-            if tables.decides[k]:
+            if decides[k]:
                 if not planned:
                     return DECIDE
                 code = _planned(

@@ -1,4 +1,4 @@
-"""The broker: target weights into orders, orders into fills.
+"""The broker in plain Python, as the kernel's slow and obvious reference.
 
 Orders are units at the prices of the decision; whoever fills them knows nothing the
 decision did not know. On a session sells fill before buys (venues that close earlier
@@ -17,9 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backtests.events import Split
-from backtests.ledger import Ledger
+from backtests.clock import market, timeline
+from backtests.events import NOTHING, Split, session_events
+from backtests.walkforward import withholding_rates
+from reference_ledger import Ledger
 from engine.costs import Costs
+from engine.data.portfolio import Portfolio, cash_label
 from engine.errors import DataError, ModelError
 from engine.proposal import Proposal
 
@@ -353,3 +356,78 @@ def cancel(orders: Orders, ledger: Ledger, k: int, status: str, mask=None) -> No
     if which.size:
         ledger.lapse(k, which, orders.remaining[which], orders.decided, status)
         orders.remaining[which] = 0.0
+
+
+def reference_backtest(
+    strategy,
+    panel,
+    *,
+    schedule="monthly",
+    costs=None,
+    portfolio=None,
+    initial_value=1e6,
+    fill_rule="next_close",
+    delisting_return=None,
+    max_participation=None,
+    withholding=None,
+):
+    """Run a backtest session by session in plain Python; return its ledger.
+
+    The same rules as `backtests.backtest`, written the slow and obvious way; strategies
+    must propose at every decision.
+    """
+    costs = Costs() if costs is None else costs
+    clock = timeline(panel, None, None, schedule)
+    shown = market(panel, clock.rows)
+    if portfolio is None:
+        book = Portfolio.from_weights(
+            {cash_label(panel.base_currency): 1.0}, initial_value, panel.base_currency
+        )
+    else:
+        book = portfolio.priced(panel.as_of(clock.dates[0]))
+    withheld = withholding_rates(withholding, panel.universe, len(shown.labels))
+    ledger = Ledger(clock, shown, book, costs, withholding=withheld)
+    by_volume = costs.impact > 0 or max_participation is not None
+    events = session_events(panel, clock.rows, clock.dates)
+    whole = panel.price_basis == "raw"
+    paid = shown.open if fill_rule == "next_open" else shown.close
+    orders = None
+    for k in range(clock.dates.size):
+        today = events.get(k, NOTHING)
+        ledger.open_session(k, today)
+        for item in today.exits:
+            ledger.leave(k, item, delisting_return)
+        if whole and (today.splits or today.exits):
+            touched = [s.i for s in today.splits]
+            touched += [e.acquirer for e in today.exits if e.ratio]
+            ledger.whole_shares(k, touched)
+        ledger.delist(k, delisting_return)
+        if orders is not None:
+            split_orders(orders, today.splits)
+            cancel(orders, ledger, k, "delisted", shown.delisted[k])
+            fill(orders, ledger, k, paid[k], whole=whole)
+            orders.waited += 1
+            if orders.waited >= ORDER_LIFE:
+                cancel(orders, ledger, k, "expired")
+            if not orders.remaining.any():
+                orders = None
+        if clock.decides[k]:
+            view = panel.as_of(clock.dates[k])
+            proposal = strategy.propose(view, ledger.book(k), strategy.estimate(view))
+            fresh = make_orders(
+                proposal,
+                ledger,
+                k,
+                whole=whole,
+                costs=costs.at(view) if by_volume else costs,
+                max_participation=max_participation,
+            )
+            if orders is not None:
+                cancel(orders, ledger, k, "replaced")
+            orders = fresh
+            if fill_rule == "same_close":
+                fill(orders, ledger, k, shown.close[k], whole=whole)
+        ledger.close_session(k)
+    if orders is not None:
+        cancel(orders, ledger, clock.dates.size - 1, "open")
+    return ledger

@@ -1,4 +1,4 @@
-"""The ledger: units, cash and tax lots at average cost, and every change of value.
+"""The ledger in plain Python: the kernel's reference, every change of value in words.
 
 At each session
 

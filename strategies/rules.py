@@ -165,7 +165,7 @@ class FixedMix:
         weights = np.zeros((dates.size, len(labels)))
         for i, (label, w) in enumerate(mix.items()):
             if label.startswith(CASH_PREFIX):
-                weights[:, i] = w
+                weights[:, i] += w
                 continue
             ok = can[:, panel.index(label)]
             weights[:, i] = np.where(ok, w, 0.0)

@@ -36,7 +36,8 @@ def describe(thing: Any) -> str:
         return _ADDRESS.sub("", text) if " at 0x" in text else text
     if isinstance(thing, np.ndarray):
         content = np.ascontiguousarray(thing)
-        digest = hashlib.blake2b(content.tobytes(), digest_size=16).hexdigest()
+        data: Any = content.tobytes() if content.dtype.hasobject else _bytes_of(content)
+        digest = hashlib.blake2b(data, digest_size=16).hexdigest()
         return f"array({content.dtype.str}, {content.shape}, {digest})"
     if isinstance(thing, PricePanel):
         return f"panel({panel_hash(thing)})"
@@ -55,13 +56,23 @@ def describe(thing: Any) -> str:
     return _ADDRESS.sub("", repr(thing))
 
 
+def _bytes_of(array: np.ndarray) -> np.ndarray:
+    """The same memory as bytes: hashing needs no copy of it."""
+    return array.reshape(-1).view(np.uint8) if array.size else np.empty(0, np.uint8)
+
+
 def _qualified(thing: Any) -> str:
     return f"{getattr(thing, '__module__', '')}.{thing.__qualname__}"
 
 
 def digest(*parts: Any) -> str:
     """Hexadecimal digest (32 characters) of the description of some things."""
-    text = "\0".join(map(describe, parts))
+    return digest_of(*map(describe, parts))
+
+
+def digest_of(*texts: str) -> str:
+    """Digest of things that are described already."""
+    text = "\0".join(texts)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
@@ -108,11 +119,18 @@ def _versions() -> dict[str, str]:
 
 
 def provenance(
-    strategy: Any, panel: PricePanel, settings: Mapping[str, Any]
+    strategy: Any,
+    panel: PricePanel,
+    settings: Mapping[str, Any],
+    *,
+    described: str | None = None,
 ) -> dict[str, Any]:
-    """What a reader needs to run the same again; plain values only."""
+    """What a reader needs to run the same again; plain values only.
+
+    ``described`` is the description of the strategy, where it is known already.
+    """
     record: dict[str, Any] = {
-        "strategy": describe(strategy),
+        "strategy": describe(strategy) if described is None else described,
         "data": panel_hash(panel),
         "source": panel.source,
         "synthetic": panel.synthetic,

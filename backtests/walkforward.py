@@ -8,14 +8,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from backtests._identity import digest, provenance
+from backtests._identity import describe, digest, digest_of, provenance
 from backtests.broker import Broker
 from backtests.clock import Market, Timeline, market, timeline
 from backtests.decisions import Decision, PlannedDecisions
 from backtests.events import NOTHING, SessionEvents, session_events
 from backtests.ledger import Ledger
 from backtests.result import BacktestResult
-from engine._base import check_labels, frozen_array
+from engine._base import check_labels
 from engine.costs import Costs
 from engine.data.panel import PricePanel
 from engine.data.portfolio import Portfolio, cash_label
@@ -392,13 +392,15 @@ def _plan(
                 date=dates[j],
                 fix="Let row j of targets() follow from panel.as_of(dates[j]) alone.",
             )
-    weights = np.zeros((dates.size, len(shown.labels)))
     cash = np.zeros(dates.size)
-    for i, label in enumerate(found.labels):
-        if label == base:
-            cash[:] = found.weights[:, i]
-        else:
-            weights[:, place[label]] = found.weights[:, i]
+    if base in found.labels:
+        cash[:] = found.weights[:, found.labels.index(base)]
+    mine = [i for i, label in enumerate(found.labels) if label != base]
+    at = [place[found.labels[i]] for i in mine]
+    if at == list(range(len(shown.labels))) and at == mine:
+        return np.array(found.weights[:, : len(at)], order="C"), cash
+    weights = np.zeros((dates.size, len(shown.labels)))
+    weights[:, at] = found.weights[:, mine]
     return weights, cash
 
 
@@ -423,13 +425,13 @@ def _targets(strategy: Any, panel: PricePanel, dates: np.ndarray) -> Targets | N
     if found is None:
         return None
     labels = check_labels(found.labels, name="targets")
-    weights = frozen_array(
-        found.weights,
-        name=f"targets of strategy '{strategy.name}'",
-        ndim=2,
-        shape=(dates.size, len(labels)),
-        finite=False,
-    )
+    weights = np.asarray(found.weights, dtype=np.float64)
+    if weights.shape != (dates.size, len(labels)):
+        raise DataError(
+            f"strategy '{strategy.name}': its targets have the wrong shape",
+            received=weights.shape,
+            expected=f"({dates.size}, {len(labels)})",
+        )
     total = weights.sum(axis=1)
     wrong = ~(np.abs(total - 1.0) <= 1e-6)
     if wrong.any():
@@ -648,9 +650,10 @@ def _result(
     labels = tuple(
         label for label, u in zip(ledger.market.labels, used, strict=True) if u
     )
+    told = describe(strategy)
     return BacktestResult(
         name=strategy.name,
-        trial_id=trial_id(strategy, panel, settings),
+        trial_id=digest_of(told, describe(panel), describe(settings)),
         dates=clock.dates,
         labels=labels,
         base_currency=panel.base_currency,
@@ -661,7 +664,7 @@ def _result(
         decisions=decisions,
         periods_per_year=clock.periods_per_year,
         stamps=stamps,
-        provenance=provenance(strategy, panel, settings),
+        provenance=provenance(strategy, panel, settings, described=told),
         **ledger.columns,
     )
 

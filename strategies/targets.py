@@ -245,7 +245,7 @@ class TargetWeights(Value):
             return None
         can = holdable(panel, dates)[:, at]
         stuck = (weights[:, assets] != 0.0) & ~can
-        rest = 1.0 - np.add.accumulate(weights, axis=1)[:, -1]
+        rest = 1.0 - weights.sum(axis=1)
         if stuck.any():
             if self.untradable == "raise":
                 if not strict:
@@ -260,7 +260,7 @@ class TargetWeights(Value):
                     "pass untradable='cash'.",
                 )
             moved = np.where(stuck, weights[:, assets], 0.0)
-            rest = rest + np.add.accumulate(moved, axis=1)[:, -1]
+            rest = rest + moved.sum(axis=1)
             weights[:, assets] -= moved
         base = cash_label(panel.base_currency)
         if base in self.labels:

@@ -16,11 +16,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from reference_ledger import Ledger
 
 from backtests.clock import market, timeline
 from backtests.events import NOTHING, Split, session_events
 from backtests.walkforward import withholding_rates
-from reference_ledger import Ledger
 from engine.costs import Costs
 from engine.data.portfolio import Portfolio, cash_label
 from engine.errors import DataError, ModelError

@@ -1,4 +1,4 @@
-"""The kernel against the plain-Python ledger, on markets with every friction at once."""
+"""The kernel against the plain-Python ledger, on markets with every friction."""
 
 import dataclasses
 import functools

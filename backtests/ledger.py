@@ -137,9 +137,9 @@ class Ledger:
     @property
     def fills(self) -> Fills:
         """What was executed or cancelled so far."""
-        n, log, dates = int(self.log.count[0]), self.log, self.clock.dates
+        n, log, dates = int(self.log.written[0]), self.log, self.clock.dates
         if log.session.size > 2 * n:  # a short run should not keep a long log alive
-            log = type(log)(*(a[:n].copy() for a in log[:-1]), log.count)
+            log = type(log)(*(a[:n].copy() for a in log[:-1]), log.written)
         parts = {k: getattr(log, k)[:n] for k in _LOGGED}
         for values in (*log[:-1], *parts.values()):
             values.setflags(write=False)
@@ -154,10 +154,10 @@ class Ledger:
         """Let the log hold another session."""
         log = self.log
         bigger = _empty_log(2 * log.session.size + self._least)
-        n = log.count[0]
+        n = log.written[0]
         for old, new in zip(log[:-1], bigger[:-1], strict=True):
             new[:n] = old[:n]
-        bigger.count[0] = n
+        bigger.written[0] = n
         self.log = bigger
 
     def column(self, label: str) -> int:
@@ -324,13 +324,13 @@ class Ledger:
         tax: float,
         status: str,
     ) -> None:
-        if self.log.count[0] + self._least >= self.log.session.size:
+        if self.log.written[0] + self._least >= self.log.session.size:
             self.make_room()
-        n, code = self.log.count[0], WORDS.index(status)
+        n, code = self.log.written[0], WORDS.index(status)
         row = (k, k, i, code, units, units, price, value, 0.0, tax)
         for column, entry in zip(self.log[:-1], row, strict=True):
             column[n] = entry
-        self.log.count[0] = n + 1
+        self.log.written[0] = n + 1
 
 
 _LOGGED = (
@@ -400,8 +400,8 @@ def _tables(
     for k in sorted(events):
         today = events[k]
         acts[k] = bool(today.exits) or (whole and bool(today.splits))
-        splits += [(k, *s) for s in today.splits]
-        payments += [(k, *d) for d in today.distributions]
+        splits += [(k, s.i, s.ratio) for s in today.splits]
+        payments += [(k, d.i, d.cash) for d in today.distributions]
     return Tables(
         market.mark,
         market.fx,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from backtests.decisions import Decision, PlannedDecisions
-from backtests.fills import Fill, Fills
+from backtests.fills import Fills
 from backtests.ledger import COLUMNS
 from engine._base import Value, check_labels, frozen_array
 from engine.errors import DataError
@@ -75,7 +75,7 @@ class BacktestResult(Value):
     taxes: np.ndarray
     turnover: np.ndarray
     cash_return: np.ndarray
-    fills: Sequence[Fill]
+    fills: Fills
     decisions: Sequence[Decision]
     periods_per_year: float
     stamps: tuple[str, ...] = ()

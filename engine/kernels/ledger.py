@@ -112,7 +112,7 @@ class Orders(NamedTuple):
 
 
 class Log(NamedTuple):
-    """Fills, (capacity,) each; ``count`` (1,) of them are written."""
+    """Fills, (capacity,) each; ``written`` (1,) says how many."""
 
     session: np.ndarray
     decided: np.ndarray
@@ -124,7 +124,7 @@ class Log(NamedTuple):
     value: np.ndarray
     cost: np.ndarray
     tax: np.ndarray
-    count: np.ndarray
+    written: np.ndarray
 
 
 class Rows(NamedTuple):
@@ -209,7 +209,7 @@ def affordable(available, values, costs_at, minimum, impact):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _note(log, k, decided, i, ordered, units, price, value, cost, tax, status):
-    at = log.count[0]
+    at = log.written[0]
     log.session[at] = k
     log.decided[at] = decided
     log.column[at] = i
@@ -220,7 +220,7 @@ def _note(log, k, decided, i, ordered, units, price, value, cost, tax, status):
     log.value[at] = value
     log.cost[at] = cost
     log.tax[at] = tax
-    log.count[0] = at + 1
+    log.written[0] = at + 1
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -302,7 +302,7 @@ def _book(tables, book, orders, log, rows, rules, k, m, less, progress):
     status, ordered, units_of = log.status, log.ordered, log.units
     price_of, value_of, cost_of = log.price, log.value, log.cost
     tax_of = log.tax
-    at, day = log.count[0], orders.numbers[DECIDED]
+    at, day = log.written[0], orders.numbers[DECIDED]
     n_assets, least = rules.n_assets, rules.minimum
     gross = net = costs = taxes = drift = 0.0
     for j in range(m):
@@ -345,7 +345,7 @@ def _book(tables, book, orders, log, rows, rules, k, m, less, progress):
         cost_of[at] = cost
         tax_of[at] = tax
         at += 1
-    log.count[0] = at
+    log.written[0] = at
     state = book.state
     state[CASH] -= net + costs + taxes
     state[GROSS] += gross
@@ -661,7 +661,7 @@ def run(tables, book, orders, log, rows, plan, rules, named, progress):
     while progress[SESSION] < T:
         k = progress[SESSION]
         if progress[PHASE] == AT_OPEN:
-            if log.count[0] + FILLS_PER_SESSION * M > log.session.size:
+            if log.written[0] + FILLS_PER_SESSION * M > log.session.size:
                 return FULL
             _open(tables, book, orders, rows, rules, k)
             progress[PHASE] = AT_WORK

@@ -390,7 +390,9 @@ def reference_backtest(
     by_volume = costs.impact > 0 or max_participation is not None
     events = session_events(panel, clock.rows, clock.dates)
     whole = panel.price_basis == "raw"
-    paid = shown.open if fill_rule == "next_open" else shown.close
+    paid = shown.close
+    if fill_rule == "next_open" and shown.open is not None:
+        paid = shown.open
     orders = None
     for k in range(clock.dates.size):
         today = events.get(k, NOTHING)

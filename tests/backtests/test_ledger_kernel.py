@@ -36,7 +36,7 @@ def friction_market(seed, basis, T=45):
     for venue in set(venues):
         shut = rng.random(T) < 0.1
         shut[0] = False
-        prices[np.ix_(shut, [v == venue for v in venues])] = np.nan
+        prices[np.ix_(shut, np.array([v == venue for v in venues]))] = np.nan
     prices[1:][rng.random((T - 1, N)) < 0.04] = np.nan
     last = {}
     rows = []
@@ -227,7 +227,7 @@ class Doubled(Drawn):
 
 def test_errors_name_the_asset_and_the_date():
     panel = friction_market(3, "total_return")
-    with pytest.raises(DataError, match="half_spread_bps is not given.*A1"):
+    with pytest.raises(DataError, match=r"half_spread_bps is not given.*A1"):
         backtest(Drawn(3), panel, costs=Costs(half_spread_bps={"A0": 5.0}))
     falling = dataclasses.replace(
         panel,

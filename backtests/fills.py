@@ -197,13 +197,8 @@ class Fills(Sequence[Fill]):
             part = {name: getattr(self, name)[at] for name in names}
             return Fills(**part, labels=self.labels, words=self.words)
         numbers = (float(getattr(self, name)[at]) for name in _NUMBERS)
-        return Fill(
-            self.date[at],
-            self.decided[at],
-            self.labels[self.column[at]],
-            *numbers,
-            self.words[self.status[at]],
-        )
+        ticker, word = self.labels[self.column[at]], self.words[self.status[at]]
+        return Fill._make((self.date[at], self.decided[at], ticker, *numbers, word))
 
     def __iter__(self) -> Iterator[Fill]:
         labels, words = self.labels, self.words

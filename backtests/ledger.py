@@ -115,7 +115,9 @@ class Ledger:
         self.columns = {name: np.zeros(T) for name in COLUMNS}
         self.unit_rows = np.empty((T, M))
         self.money_rows = np.empty((T, M))
-        self.rows = kernel.Rows(*self.columns.values(), self.unit_rows, self.money_rows)
+        self.rows = kernel.Rows._make(
+            [*self.columns.values(), self.unit_rows, self.money_rows]
+        )
         self.tables = _tables(clock, market, paid, events or {}, whole=whole)
         withheld = np.zeros(M) if withholding is None else withholding
         borrow = costs.borrow_rates(market.labels) / FEE_DAYS
@@ -351,7 +353,8 @@ def _empty_log(n: int) -> Any:
     from engine.kernels.ledger import Log
 
     whole = (np.empty(n, dtype=d) for d in (np.int32, np.int32, np.int32, np.int8))
-    return Log(*whole, *(np.empty(n) for _ in range(6)), np.zeros(1, dtype=np.int64))
+    numbers = (np.empty(n) for _ in range(6))
+    return Log._make([*whole, *numbers, np.zeros(1, dtype=np.int64)])
 
 
 def book_of(

@@ -235,7 +235,9 @@ class TargetWeights(Value):
     ) -> Targets | None:
         """Weights with base-currency cash last; None for a fault unless ``strict``."""
         rows = np.searchsorted(self.dates, dates)
-        weights = self.table[rows]
+        # Every row in order is the table itself, which is read-only.
+        whole = np.array_equal(rows, np.arange(self.dates.size))
+        weights = self.table if whole else self.table[rows]
         assets = [i for i, k in enumerate(self.labels) if not k.startswith(CASH_PREFIX)]
         try:
             at = [panel.index(self.labels[i]) for i in assets]
@@ -261,9 +263,11 @@ class TargetWeights(Value):
                 )
             moved = np.where(stuck, weights[:, assets], 0.0)
             rest = rest + moved.sum(axis=1)
+            weights = weights.copy()
             weights[:, assets] -= moved
         base = cash_label(panel.base_currency)
         if base in self.labels:
+            weights = weights.copy()
             weights[:, self.labels.index(base)] += rest
             return Targets(self.labels, weights)
         return Targets((*self.labels, base), np.column_stack([weights, rest]))

@@ -33,7 +33,7 @@ def friction_market(seed, basis, T=45):
     dates = pd.bdate_range("2023-01-02", periods=T).to_numpy().astype("datetime64[D]")
     prices = 80 * np.exp(np.cumsum(rng.normal(0, 0.03, (T, N)), axis=0))
     venues = ("NYSE", "LSE", "NYSE", "LSE", "KRX")
-    for venue in set(venues):
+    for venue in sorted(set(venues)):
         shut = rng.random(T) < 0.1
         shut[0] = False
         prices[np.ix_(shut, np.array([v == venue for v in venues]))] = np.nan
@@ -227,7 +227,7 @@ class Doubled(Drawn):
 
 def test_errors_name_the_asset_and_the_date():
     panel = friction_market(3, "total_return")
-    with pytest.raises(DataError, match=r"half_spread_bps is not given.*A1"):
+    with pytest.raises(DataError, match=r"half_spread_bps is not given.*asset A[1-4]"):
         backtest(Drawn(3), panel, costs=Costs(half_spread_bps={"A0": 5.0}))
     falling = dataclasses.replace(
         panel,

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from backtests.fills import Fills
 from backtests.result import BacktestResult
 from engine.data.universe import Universe
 from engine.errors import DataError, UsageError
@@ -28,11 +29,14 @@ def asset_pnl(result: BacktestResult) -> np.ndarray:
     labels it is ``price_pnl + fx_pnl`` of the ledger.
     """
     bought = np.zeros(result.money.shape)
-    column = {label: i for i, label in enumerate(result.labels)}
-    row = {date: k for k, date in enumerate(result.dates)}
-    for fill in result.fills:
-        if fill.status in _SETTLED and fill.ticker in column:
-            bought[row[fill.date], column[fill.ticker]] += fill.value
+    fills = Fills.of(result.fills)
+    place = {label: i for i, label in enumerate(result.labels)}
+    columns = np.array([place.get(t, -1) for t in fills.labels], dtype=np.int64)
+    settled = np.array([w in _SETTLED for w in fills.words], dtype=bool)
+    column = columns[fills.column]
+    done = settled[fills.status] & (column >= 0)
+    rows = np.searchsorted(result.dates, fills.date)
+    np.add.at(bought, (rows[done], column[done]), fills.value[done])
     before = np.zeros(result.money.shape)
     before[1:] = result.money[:-1]
     gain = result.money - before - bought

@@ -11,12 +11,16 @@ import platform
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from engine.data.panel import PricePanel
 
+_HASHES: WeakKeyDictionary[PricePanel, str] = WeakKeyDictionary()  # never changes
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -27,9 +31,13 @@ def describe(thing: Any) -> str:
     key, dataclasses by field, functions by name; other objects by their repr without
     memory addresses.
     """
+    if type(thing) in _PLAIN:
+        text = repr(thing)
+        return _ADDRESS.sub("", text) if " at 0x" in text else text
     if isinstance(thing, np.ndarray):
         content = np.ascontiguousarray(thing)
-        digest = hashlib.blake2b(content.tobytes(), digest_size=16).hexdigest()
+        data: Any = content.tobytes() if content.dtype.hasobject else _bytes_of(content)
+        digest = hashlib.blake2b(data, digest_size=16).hexdigest()
         return f"array({content.dtype.str}, {content.shape}, {digest})"
     if isinstance(thing, PricePanel):
         return f"panel({panel_hash(thing)})"
@@ -48,18 +56,35 @@ def describe(thing: Any) -> str:
     return _ADDRESS.sub("", repr(thing))
 
 
+def _bytes_of(array: np.ndarray) -> np.ndarray:
+    """The same memory as bytes: hashing needs no copy of it."""
+    return array.reshape(-1).view(np.uint8) if array.size else np.empty(0, np.uint8)
+
+
 def _qualified(thing: Any) -> str:
     return f"{getattr(thing, '__module__', '')}.{thing.__qualname__}"
 
 
 def digest(*parts: Any) -> str:
     """Hexadecimal digest (32 characters) of the description of some things."""
-    text = "\0".join(map(describe, parts))
+    return digest_of(*map(describe, parts))
+
+
+def digest_of(*texts: str) -> str:
+    """Digest of things that are described already."""
+    text = "\0".join(texts)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def panel_hash(panel: PricePanel) -> str:
     """The panel's own content hash, and what it leaves out: labels, roles, rates."""
+    known = _HASHES.get(panel)
+    if known is None:
+        known = _HASHES[panel] = _panel_hash(panel)
+    return known
+
+
+def _panel_hash(panel: PricePanel) -> str:
     return digest(
         panel.content_hash,
         panel.base_currency,
@@ -73,6 +98,11 @@ def panel_hash(panel: PricePanel) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of what computed a result."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version()}
@@ -89,11 +119,18 @@ def versions() -> dict[str, str]:
 
 
 def provenance(
-    strategy: Any, panel: PricePanel, settings: Mapping[str, Any]
+    strategy: Any,
+    panel: PricePanel,
+    settings: Mapping[str, Any],
+    *,
+    described: str | None = None,
 ) -> dict[str, Any]:
-    """What a reader needs to run the same again; plain values only."""
+    """What a reader needs to run the same again; plain values only.
+
+    ``described`` is the description of the strategy, where it is known already.
+    """
     record: dict[str, Any] = {
-        "strategy": describe(strategy),
+        "strategy": describe(strategy) if described is None else described,
         "data": panel_hash(panel),
         "source": panel.source,
         "synthetic": panel.synthetic,

@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from backtests.ledger import COLUMNS, Fill
-from backtests.result import BacktestResult, Decision
+from backtests.decisions import Decision
+from backtests.fills import Fill, Fills
+from backtests.ledger import COLUMNS
+from backtests.result import BacktestResult
 from engine.data.files import write_atomic
 from engine.errors import DataError
 from engine.proposal import LimitCheck, Outcome, Proposal, Trade
@@ -230,10 +232,9 @@ def read_result(folder: Any) -> BacktestResult:
             "a part of the backtest result is missing or damaged",
             received=str(error)[:200],
         ) from error
+    columns: dict[str, Any] = {n: fills[n].to_numpy() for n in Fill._fields}
     for name in ("date", "decided"):
-        fills[name] = fills[name].to_numpy().astype("datetime64[D]")
-    days = {n: fills[n].to_numpy().astype("datetime64[D]") for n in ("date", "decided")}
-    rows = {n: days.get(n, fills[n].tolist()) for n in Fill._fields}
+        columns[name] = columns[name].astype("datetime64[D]")
     return BacktestResult(
         name=manifest["name"],
         trial_id=manifest["trial_id"],
@@ -243,7 +244,7 @@ def read_result(folder: Any) -> BacktestResult:
         initial_value=manifest["initial_value"],
         units=units.to_numpy(np.float64),
         money=money.to_numpy(np.float64),
-        fills=tuple(Fill(*row) for row in zip(*rows.values(), strict=True)),
+        fills=Fills.from_columns(**columns),
         decisions=tuple(
             Decision(
                 np.datetime64(r["date"], "D"),

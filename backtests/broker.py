@@ -1,4 +1,4 @@
-"""The broker: target weights into orders, orders into fills.
+"""The broker: target weights into orders, and orders through the kernel into fills.
 
 Orders are units at the prices of the decision; whoever fills them knows nothing the
 decision did not know. On a session sells fill before buys (venues that close earlier
@@ -12,163 +12,308 @@ each day's fill.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-
 import numpy as np
 
-from backtests.events import Split
 from backtests.ledger import Ledger
 from engine.costs import Costs
-from engine.errors import DataError, ModelError
+from engine.data.portfolio import cash_label
+from engine.errors import BallastError, DataError, ModelError
 from engine.proposal import Proposal
 
 ORDER_LIFE = 5
 """Sessions an order waits for its venue before it is cancelled."""
 
-_BORROWED = 1e-9
-_DUST = 1e-12
-_MOST_STEPS = 60
-_ROOM = 1.0 - 1e-14  # keeps a scaled purchase from leaving cash at minus 1e-10
 
+def affordable(
+    available: float,
+    values: np.ndarray,
+    costs_at: np.ndarray,
+    minimum: np.ndarray,
+    impact: float = 0.0,
+) -> float:
+    """Largest fraction f in [0, 1] of some purchases that ``available`` pays for.
 
-@dataclass(slots=True)
-class Orders:
-    """What is still to be filled of one decision.
-
-    Attributes
-    ----------
-    remaining : (M,) float64
-        Signed units.
-    decided : datetime64[D]
-    floor : float
-        Cash may not be bought below this, base currency: zero, or the negative cash
-        the target itself asked for.
-    costs : Costs
-        With volatility and volume as known at the decision, where they are needed.
-    most : (M,) float64
-        Largest value to trade in a session, base currency; infinite without a limit.
-    waited : int
-        Sessions since the decision.
-    """
-
-    remaining: np.ndarray
-    decided: np.datetime64
-    floor: float
-    costs: Costs
-    most: np.ndarray
-    waited: int = 0
-
-
-def make_orders(
-    proposal: Proposal,
-    ledger: Ledger,
-    k: int,
-    *,
-    whole: bool,
-    costs: Costs | None = None,
-    max_participation: float | None = None,
-    max_borrowing: float | None = None,
-) -> Orders:
-    """Turn a target into units at the prices of session k.
-
-    The target is of net asset value *after* the proposal's own cost: an order is for
-    the units that the proposal traded, so that its cost is what it said.
+    Solves f sum(v) + sum max(f r v, m) + f^(3/2) q = available by Newton's method.
 
     Parameters
     ----------
-    proposal : Proposal
+    available : float
+        Money at hand.
+    values, costs_at, minimum : (n,) float64
+        Value v and proportional cost r v of each purchase, and its least cost m.
+    impact : float, default 0
+        Cost q of the impact of them all.
+    """
+    from engine.kernels.ledger import affordable as solve
+
+    return float(solve(float(available), values, costs_at, minimum, float(impact)))
+
+
+class Broker:
+    """Takes a ledger through its sessions, stopping where Python must decide.
+
+    Parameters
+    ----------
     ledger : Ledger
-    k : int
-        Session of the decision.
     whole : bool
         Whole shares: positions are cut towards zero.
-    costs : Costs, optional
-        As known at session k; those of the ledger by default.
+    same_close : bool
+        Orders of a plan fill at the close that decided them.
     max_participation : float, optional
         Largest share of a day's volume to trade in a session.
     max_borrowing : float, optional
         Largest debt in cash a target may ask for, as a fraction of value.
-
-    Raises
-    ------
-    DataError
-        An unknown label, a holding left out, or a target without a price; no volume
-        for a trade that needs one.
-    ModelError
-        The target borrows more than ``max_borrowing``.
+    weights : (K, M) float64, optional
+        Target of each decision over the ledger's columns, where they are known before.
+    cash_weight : (K,) float64, optional
+        Base-currency cash of the same targets.
     """
-    costs = ledger.costs if costs is None else costs
-    market = ledger.market
-    value = ledger.value(k)
-    if proposal.cost:
-        value *= 1.0 - proposal.cost
-    date = ledger.clock.dates[k]
-    base = f"CASH:{ledger.base_currency}"
-    weight = np.zeros(len(market.labels))
-    named = np.zeros(weight.size, dtype=bool)
-    cash_weight = 0.0
-    for label, w in zip(proposal.labels, proposal.target.tolist(), strict=True):
-        if label == base:
-            cash_weight = w
-            continue
-        i = ledger.column(label)
-        if i < 0:
-            raise DataError(
-                "the proposal names an asset that the prices do not have",
-                asset=label,
-                date=date,
-                fix="Propose tickers of the panel; cash as CASH:XXX with an "
-                "exchange rate.",
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        whole: bool,
+        same_close: bool,
+        max_participation: float | None = None,
+        max_borrowing: float | None = None,
+        weights: np.ndarray | None = None,
+        cash_weight: np.ndarray | None = None,
+    ) -> None:
+        from engine.kernels import ledger as kernel
+
+        self._kernel, self.ledger = kernel, ledger
+        self._participation = max_participation
+        costs, M = ledger.costs, ledger.units.size
+        self._by_volume = costs.impact > 0 or max_participation is not None
+        # With impact the rates are those of a decision.
+        rates = np.full(M, np.nan) if costs.impact else self._known_rates(costs)
+        room = (np.zeros(M) for _ in range(4))
+        self.orders = kernel.Orders(
+            np.zeros(M),
+            np.full(M, np.inf),
+            rates,
+            np.zeros(M),
+            np.zeros(1),
+            np.zeros(3, dtype=np.int64),
+            np.zeros(M, dtype=np.int64),
+            *room,
+        )
+        self.rules = kernel.Rules(
+            ledger.market.n_assets,
+            bool(whole),
+            bool(same_close),
+            float(costs.minimum_commission),
+            float(costs.margin_bps) * 1e-4,
+            np.inf if max_borrowing is None else float(max_borrowing),
+            ORDER_LIFE,
+        )
+        K = 0 if weights is None else len(weights)
+        self.plan = kernel.Plan(
+            np.zeros((0, M)) if weights is None else weights,
+            np.zeros(0) if cash_weight is None else cash_weight,
+            np.empty((K, M)),
+            np.empty((K, M)),
+            np.empty(K),
+            np.empty(K),
+        )
+        self._all = np.ones(M, dtype=bool)
+        self.placing = False  # whether what failed was a target of the plan
+        self.progress = np.zeros(4, dtype=np.int64)
+
+    def run(self) -> str:
+        """Go on until ``done``, ``act`` (a corporate exit) or ``decide``.
+
+        Raises
+        ------
+        DataError, ModelError
+            What the sessions or the targets of a plan cannot be taken through.
+        """
+        kernel, ledger = self._kernel, self.ledger
+        while True:
+            code = kernel.run(
+                ledger.tables,
+                ledger.state,
+                self.orders,
+                ledger.log,
+                ledger.rows,
+                self.plan,
+                self.rules,
+                self._all,
+                self.progress,
             )
-        weight[i], named[i] = w, True
-    if max_borrowing is not None and -cash_weight > max_borrowing + _BORROWED:
-        raise ModelError(
-            "the target borrows more cash than is allowed",
-            asset=base,
-            date=date,
-            received=f"a weight of {cash_weight:.4%}",
-            expected=f"at least {-max_borrowing:.4%}",
-            fix="Bound cash from below in the strategy, or raise max_borrowing.",
+            if code == kernel.FULL:
+                ledger.make_room()
+                continue
+            words = {kernel.DONE: "done", kernel.ACT: "act", kernel.DECIDE: "decide"}
+            if code not in words:
+                self.placing = code in (
+                    kernel.BORROWED,
+                    kernel.FORGOTTEN,
+                    kernel.UNPRICED,
+                )
+                raise self._error(code)
+            return words[code]
+
+    @property
+    def session(self) -> int:
+        """Number of the session that is being worked on."""
+        return int(self.progress[0])
+
+    def place(self, proposal: Proposal, costs: Costs) -> None:
+        """Turn a target into units at the prices of the session.
+
+        The target is of net asset value *after* the proposal's own cost: an order is
+        for the units that the proposal traded, so that its cost is what it said.
+
+        Parameters
+        ----------
+        proposal : Proposal
+        costs : Costs
+            As known at the session.
+
+        Raises
+        ------
+        DataError
+            An unknown label, a holding left out, or a target without a price; no
+            volume for a trade that needs one.
+        ModelError
+            The target borrows more than is allowed.
+        """
+        kernel, ledger, k = self._kernel, self.ledger, self.session
+        base = cash_label(ledger.base_currency)
+        weight = np.zeros(ledger.units.size)
+        named = np.zeros(weight.size, dtype=bool)
+        cash_weight = 0.0
+        for label, w in zip(proposal.labels, proposal.target.tolist(), strict=True):
+            if label == base:
+                cash_weight = w
+                continue
+            i = ledger.column(label)
+            if i < 0:
+                raise DataError(
+                    "the proposal names an asset that the prices do not have",
+                    asset=label,
+                    date=ledger.clock.dates[k],
+                    fix="Propose tickers of the panel; cash as CASH:XXX with an "
+                    "exchange rate.",
+                )
+            weight[i], named[i] = w, True
+        code = kernel.place(
+            ledger.tables,
+            ledger.state,
+            self.orders,
+            ledger.log,
+            self.rules,
+            k,
+            weight,
+            named,
+            cash_weight,
+            1.0 - proposal.cost,
+            self.progress,
         )
-    forgotten = (ledger.units != 0.0) & ~named
-    if forgotten.any():
-        raise DataError(
-            "the proposal leaves out a holding",
-            asset=market.labels[int(np.argmax(forgotten))],
-            date=date,
-            fix="Give it a target weight; zero sells it.",
+        if code != kernel.DONE:
+            raise self._error(code, cash_weight)
+        if self._by_volume:
+            self._look_up_volumes(costs)
+
+    def fill_now(self) -> None:
+        """Fill what waits at the close of the session that decided it."""
+        ledger, kernel = self.ledger, self._kernel
+        code = kernel.fill(
+            ledger.tables,
+            ledger.state,
+            self.orders,
+            ledger.log,
+            ledger.rows,
+            self.rules,
+            self.session,
+            self.progress,
         )
-    price = market.mark[k] * market.fx[k]
-    unpriced = (weight != 0.0) & ~np.isfinite(price)
-    if unpriced.any():
-        raise DataError(
-            "the proposal wants an asset that has no price yet",
-            asset=market.labels[int(np.argmax(unpriced))],
-            date=date,
-        )
-    known = np.isfinite(price)
-    unit_value = np.where(known, price, 1.0)
-    wanted = weight * value / unit_value
-    held = ledger.units
-    if whole:
-        n = market.n_assets
-        # 99.9999999 shares are a hundred that went through a division.
-        wanted[:n] = np.trunc(wanted[:n] * (1.0 + 1e-12))
-    remaining = np.where(known, wanted - held, 0.0)
-    remaining[np.abs(remaining) * unit_value <= _DUST * value] = 0.0
-    remaining[weight == 0.0] = -held[weight == 0.0]
-    most = np.full(remaining.size, np.inf)
-    traded = np.flatnonzero(remaining)
-    if traded.size and (max_participation is not None or costs.impact):
+        if code != kernel.DONE:
+            raise self._error(code)
+
+    def finish(self) -> None:
+        """Record what is still waiting when the run ends."""
+        if self.orders.numbers[2]:
+            last, kernel = self.ledger.clock.dates.size - 1, self._kernel
+            kernel.cancel(self.orders, self.ledger.log, last, kernel.OPEN)
+
+    def _known_rates(self, costs: Costs) -> np.ndarray:
+        """(M,) proportional cost; NaN where none is given, which trading refuses."""
+        market = self.ledger.market
+        try:
+            return costs.rates(market.labels, foreign=market.foreign)
+        except DataError:
+            rates = np.full(len(market.labels), np.nan)
+        for i, label in enumerate(market.labels):
+            try:
+                rates[i] = costs.rates([label], foreign=market.foreign[i : i + 1])[0]
+            except DataError:
+                continue
+        return rates
+
+    def _look_up_volumes(self, costs: Costs) -> None:
+        """Volumes, rates and impact of what is traded, as known at the decision."""
+        orders, market = self.orders, self.ledger.market
+        traded = np.flatnonzero(orders.remaining)
+        if not traded.size:
+            return
         labels = [market.labels[i] for i in traded]
         try:
             volume = costs.daily_volume(labels)
         except DataError as error:
-            raise _dated(error, date) from error
-        if max_participation is not None:
-            most[traded] = max_participation * volume
-    return Orders(remaining, date, min(0.0, cash_weight * value), costs, most)
+            raise _dated(error, self.ledger.clock.dates[self.session]) from error
+        if self._participation is not None:
+            orders.most[traded] = self._participation * volume
+        if costs.impact:
+            orders.rates[traded] = costs.rates(labels, foreign=market.foreign[traded])
+            orders.impact[traded] = costs.impact_coefficients(labels)
+
+    def _error(self, code: int, cash_weight: float = 0.0) -> BallastError:
+        """What a code of the kernel means, in words."""
+        kernel, ledger, k = self._kernel, self.ledger, self.session
+        date, i = ledger.clock.dates[k], int(self.progress[3])
+        asset = ledger.market.labels[i]
+        if code == kernel.UNVALUED:
+            ledger.value(k)  # raises, naming the first of the gaps
+        if code == kernel.NO_RATE:
+            foreign = ledger.market.foreign[i : i + 1]
+            ledger.costs.rates([asset], foreign=foreign)  # raises
+        if code == kernel.RUINED:
+            return ModelError(
+                "the book lost everything",
+                date=date,
+                received=f"a value of {ledger.columns['value'][k]:,.2f}",
+                fix="Bound leverage and short positions.",
+            )
+        if code == kernel.BORROWED:
+            if self.placing:
+                cash_weight = float(self.plan.cash_weight[self.progress[2]])
+            return ModelError(
+                "the target borrows more cash than is allowed",
+                asset=cash_label(ledger.base_currency),
+                date=date,
+                received=f"a weight of {cash_weight:.4%}",
+                expected=f"at least {-self.rules.max_borrowing:.4%}",
+                fix="Bound cash from below in the strategy, or raise max_borrowing.",
+            )
+        problem, fix = {
+            kernel.NO_FX: ("no exchange rate to trade at", None),
+            kernel.NO_BASIS: (
+                "a tax rate without a cost basis",
+                "Give cost_basis (per share), or set tax_rate to zero.",
+            ),
+            kernel.FORGOTTEN: (
+                "the proposal leaves out a holding",
+                "Give it a target weight; zero sells it.",
+            ),
+            kernel.UNPRICED: (
+                "the proposal wants an asset that has no price yet",
+                None,
+            ),
+        }[code]
+        return DataError(problem, asset=asset, date=date, fix=fix)
 
 
 def _dated(error: DataError, date: np.datetime64) -> DataError:
@@ -181,175 +326,3 @@ def _dated(error: DataError, date: np.datetime64) -> DataError:
         expected=error.expected,
         fix=error.fix,
     )
-
-
-def affordable(
-    available: float,
-    values: np.ndarray,
-    costs_at: np.ndarray,
-    minimum: np.ndarray,
-    impact: float = 0.0,
-) -> float:
-    """Largest fraction f in [0, 1] of some purchases that ``available`` pays for.
-
-    Solves f sum(v) + sum max(f r v, m) + f^(3/2) q = available: convex and increasing
-    in f, so Newton's method from f = 1 falls onto the root: in finitely many steps
-    without impact, quadratically with it.
-
-    Parameters
-    ----------
-    available : float
-        Money at hand.
-    values, costs_at, minimum : (n,) float64
-        Value v and proportional cost r v of each purchase, and its least cost m.
-    impact : float, default 0
-        Cost q of the impact of them all.
-    """
-    f = 1.0
-    for _ in range(values.size + (2 if not impact else _MOST_STEPS)):
-        by_rate = f * costs_at >= minimum
-        slope = values.sum() + costs_at[by_rate].sum()
-        fixed = minimum[~by_rate].sum()
-        needed = f * slope + fixed
-        if impact:
-            pushed = impact * np.sqrt(f)
-            needed += pushed * f
-            # The tangent at f: its slope, and what it says at zero.
-            slope += 1.5 * pushed
-            fixed -= 0.5 * pushed * f
-        if needed <= available:
-            return f
-        f = (available - fixed) / slope * _ROOM
-        if f <= 0.0:
-            return 0.0
-    return f
-
-
-def fill(
-    orders: Orders, ledger: Ledger, k: int, price: np.ndarray, *, whole: bool
-) -> None:
-    """Execute what can be executed at session k at ``price`` (M,), NaN where shut.
-
-    No more is traded than the orders' share of a day's volume; the rest waits. What is
-    left of a scaled buy waits only while a sell of the same decision does; otherwise
-    the scaling settles it.
-    """
-    live = (orders.remaining != 0.0) & np.isfinite(price)
-    if not live.any():
-        return
-    blind = live & ~np.isfinite(ledger.market.fx[k])
-    if blind.any():
-        raise DataError(
-            "no exchange rate to trade at",
-            asset=ledger.market.labels[int(np.argmax(blind))],
-            date=ledger.clock.dates[k],
-        )
-    sells = np.flatnonzero(live & (orders.remaining < 0))
-    if sells.size:
-        wanted = orders.remaining[sells]
-        units = _within_volume(orders, ledger, k, sells, price[sells], whole=whole)
-        done = units != 0.0
-        if done.any():
-            ledger.trade(
-                k,
-                sells[done],
-                units[done],
-                price[sells][done],
-                ordered=wanted[done],
-                decided=orders.decided,
-                status=_words(wanted[done], units[done], "partial"),
-                costs=orders.costs,
-            )
-        orders.remaining[sells] = wanted - units
-    buys = np.flatnonzero(live & (orders.remaining > 0))
-    if not buys.size:
-        return
-    wanted = orders.remaining[buys]
-    allowed = _within_volume(orders, ledger, k, buys, price[buys], whole=whole)
-    f = _affordable_share(orders, ledger, k, buys, allowed, price[buys])
-    units = allowed if f == 1.0 else f * allowed
-    if whole and f < 1.0:
-        asset = buys < ledger.market.n_assets
-        units = np.where(asset, np.floor(units), units)
-    done = units > 0.0
-    if done.any():
-        status = _words(wanted[done], units[done], "partial" if f == 1.0 else "scaled")
-        ledger.trade(
-            k,
-            buys[done],
-            units[done],
-            price[buys][done],
-            ordered=wanted[done],
-            decided=orders.decided,
-            status=status,
-            costs=orders.costs,
-        )
-    if (orders.remaining < 0.0).any() or f == 1.0:
-        orders.remaining[buys] = wanted - units
-        return
-    if not done.all():
-        missed = ~done
-        ledger.lapse(k, buys[missed], wanted[missed], orders.decided, "unaffordable")
-    orders.remaining[buys] = 0.0
-
-
-def _words(wanted: np.ndarray, units: np.ndarray, less: str) -> list[str]:
-    return ["filled" if u == w else less for u, w in zip(units, wanted, strict=True)]
-
-
-def _within_volume(
-    orders: Orders,
-    ledger: Ledger,
-    k: int,
-    which: np.ndarray,
-    price: np.ndarray,
-    *,
-    whole: bool,
-) -> np.ndarray:
-    """(n,) signed units of what remains that a day's volume has room for."""
-    wanted = orders.remaining[which]
-    most = orders.most[which]
-    if np.isinf(most).all():
-        return wanted
-    room = most / (price * ledger.market.fx[k, which])
-    if whole:
-        room = np.where(which < ledger.market.n_assets, np.floor(room), room)
-    return np.sign(wanted) * np.minimum(np.abs(wanted), room)
-
-
-def _affordable_share(
-    orders: Orders,
-    ledger: Ledger,
-    k: int,
-    buys: np.ndarray,
-    units: np.ndarray,
-    price: np.ndarray,
-) -> float:
-    """Fraction of some purchases that the cash at hand pays for, costs included."""
-    value, at_rate, _ = ledger.charges(k, buys, units, price, orders.costs)
-    minimum, impact = np.zeros(buys.size), 0.0
-    costs = orders.costs
-    if costs.minimum_commission or costs.impact:
-        labels = [ledger.market.labels[i] for i in buys]
-        foreign = ledger.market.foreign[buys]
-        at_rate = costs.rates(labels, foreign=foreign) * value
-        asset = buys < ledger.market.n_assets
-        minimum = np.where(asset, costs.minimum_commission, 0.0)
-        pushed = costs.impact_coefficients(labels) * value * np.sqrt(value)
-        impact = float(pushed.sum())
-    return affordable(ledger.cash - orders.floor, value, at_rate, minimum, impact)
-
-
-def split_orders(orders: Orders, splits: Iterable[Split]) -> None:
-    """Put what is still to be filled into the shares that a split left."""
-    for i, ratio in splits:
-        orders.remaining[i] *= ratio
-
-
-def cancel(orders: Orders, ledger: Ledger, k: int, status: str, mask=None) -> None:
-    """End orders that are still waiting, and record that they were."""
-    waiting = orders.remaining != 0.0
-    which = np.flatnonzero(waiting if mask is None else waiting & mask)
-    if which.size:
-        ledger.lapse(k, which, orders.remaining[which], orders.decided, status)
-        orders.remaining[which] = 0.0

@@ -165,31 +165,42 @@ def market(panel: PricePanel, rows: np.ndarray) -> Market:
     prices = panel.prices[:end]
     N, C, T = prices.shape[1], len(panel.fx_currencies), rows.size
     valid = np.isfinite(prices)
-    at = np.where(valid, np.arange(end)[:, None], -1)
-    np.maximum.accumulate(at, axis=0, out=at)
-    last = at[rows]
-    mark = np.where(last >= 0, prices[last, np.arange(N)], np.nan)
-    codes = panel.universe.quote_currency
-    by_code = {c: panel.fx_rate(c)[rows] for c in {*codes, *panel.fx_currencies}}
     ones = np.ones((T, C))
+    close = np.hstack([prices[rows], ones])
+    mark = close
+    if not valid.all():
+        at = np.where(valid, np.arange(end)[:, None], -1)
+        np.maximum.accumulate(at, axis=0, out=at)
+        last = at[rows]
+        seen = np.where(last >= 0, prices[last, np.arange(N)], np.nan)
+        mark = np.hstack([seen, ones])
+    codes = panel.universe.quote_currency
     labels = (*panel.tickers, *(cash_label(c) for c in panel.fx_currencies))
     currency = (*codes, *panel.fx_currencies)
+    fx = np.ones((T, N + C))
+    rates = np.zeros((T, N + C))
+    for code in panel.fx_currencies:
+        fx[:, [i for i, c in enumerate(currency) if c == code]] = panel.fx_rate(code)[
+            rows, None
+        ]
+        rates[:, N + panel.fx_currencies.index(code)] = panel.cash_rate(code)[rows]
+    delisted = np.zeros((T, N + C), dtype=bool)
+    if mark is not close or panel.actions is not None:
+        delisted[:, :N] = _ended(panel, valid)[rows]
     opening = None
     if panel.open is not None:
         opening = np.hstack([panel.open[rows], ones])
     return Market(
         labels=labels,
         n_assets=N,
-        close=np.hstack([prices[rows], ones]),
+        close=close,
         open=opening,
-        mark=np.hstack([mark, ones]),
-        fx=np.column_stack([by_code[c] for c in currency]),
-        rates=np.column_stack(
-            [np.zeros((T, N)), *(panel.cash_rate(c)[rows] for c in panel.fx_currencies)]
-        ),
+        mark=mark,
+        fx=fx,
+        rates=rates,
         base_rate=panel.cash_rate()[rows],
         foreign=np.array([c != panel.base_currency for c in currency], dtype=bool),
-        delisted=np.hstack([_ended(panel, valid)[rows], np.zeros((T, C), bool)]),
+        delisted=delisted,
     )
 
 

@@ -15,17 +15,21 @@ Dividends are net of tax withheld at the source; interest on owed cash is negati
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backtests.clock import DAYS_PER_YEAR, Market, Timeline
-from backtests.events import NOTHING, Exit, SessionEvents
+from backtests.clock import Market, Timeline
+from backtests.events import Exit, SessionEvents
+from backtests.fills import WORDS, Fills
 from engine.costs import DAYS_PER_YEAR as FEE_DAYS
 from engine.costs import Costs
 from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
-from engine.errors import DataError, ModelError
+from engine.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 COLUMNS = (
     "value",
@@ -42,47 +46,11 @@ COLUMNS = (
 """Per-session columns of a ledger and of a `BacktestResult`."""
 
 
-class Fill(NamedTuple):
-    """One execution, or the end of an order that was not executed.
-
-    Attributes
-    ----------
-    date : datetime64[D]
-        Session of the fill or of the cancellation.
-    decided : datetime64[D]
-        Session of the decision.
-    ticker : str
-    ordered, units : float
-        Signed; what was still to be done, and what was done.
-    price : float
-        Quote currency; NaN where nothing was done.
-    value, cost, tax : float
-        Base currency; value is signed.
-    status : str
-        ``filled``; ``partial`` (cut to the share of a day's volume that may be
-        traded; the rest waits); ``scaled`` (a buy cut to the cash at hand);
-        ``unaffordable``,
-        ``expired``, ``replaced``, ``delisted`` or ``open`` (nothing done: no cash,
-        waited too long, a later decision took over, the asset ended, the run ended);
-        ``delisting``, ``merger`` (a position turned into cash, or the acquirer's
-        shares received, at the stated terms or the assumed return); ``cash in lieu``
-        (the fraction of a whole-share position that a split or merger left).
-    """
-
-    date: np.datetime64
-    decided: np.datetime64
-    ticker: str
-    ordered: float
-    units: float
-    price: float
-    value: float
-    cost: float
-    tax: float
-    status: str
-
-
 class Ledger:
-    """The state of a book through a run; the broker and the clock write to it.
+    """The state of a book through a run, in arrays that the kernel steps forward.
+
+    Ordinary sessions are `engine.kernels.ledger.run`; here are the opening book, what
+    a strategy is shown, and the corporate exits, which are rare.
 
     Parameters
     ----------
@@ -91,8 +59,15 @@ class Ledger:
     book : Portfolio
         Priced at the first session.
     costs : Costs
+    paid : (T, M) float64
+        Price of a fill at each session; NaN where shut.
     withholding : (M,) float64, optional
         Share of a distribution withheld at the source; nothing by default.
+    events : mapping session -> SessionEvents, optional
+    whole : bool, default False
+        Whole shares.
+    room : int, default 0
+        Fills expected; the log grows beyond them as it must.
     """
 
     def __init__(
@@ -102,8 +77,14 @@ class Ledger:
         book: Portfolio,
         costs: Costs,
         *,
+        paid: np.ndarray,
         withholding: np.ndarray | None = None,
+        events: Mapping[int, SessionEvents] | None = None,
+        whole: bool = False,
+        room: int = 0,
     ) -> None:
+        from engine.kernels import ledger as kernel
+
         T, M = market.close.shape
         self.clock, self.market, self.costs = clock, market, costs
         self.base_currency = book.base_currency
@@ -113,7 +94,7 @@ class Ledger:
         # taken, because zero would promise a sale free of tax.
         self.tax_rate = np.full(M, float(book.tax_rate.max(initial=0.0)))
         self.tax_rate[market.n_assets :] = 0.0
-        self.cash = 0.0
+        self._state = np.zeros(4)
         self._column = {label: i for i, label in enumerate(market.labels)}
         for asset, units, basis, rate in zip(
             book.assets, book.units, book.cost_basis, book.tax_rate, strict=True
@@ -131,68 +112,65 @@ class Ledger:
                 self.cash = amount
             else:
                 self.units[self._column[cash_label(currency)]] = amount
-        self.fills: list[Fill] = []
         self.columns = {name: np.zeros(T) for name in COLUMNS}
-        self.unit_rows = np.zeros((T, M))
-        self.money_rows = np.zeros((T, M))
-        # Never priced means never held, so zero stands in; `mark` checks it.
-        rate = market.mark * market.fx
-        self._known = np.isfinite(rate)
-        self._rate = np.where(self._known, rate, 0.0)
-        self._price = np.where(self._known, market.mark, 0.0)
-        self._fx = np.where(self._known, market.fx, 0.0)
-        self._gross = self._net = self._fees = 0.0
-        self._withheld = np.zeros(M) if withholding is None else withholding
-        self._borrow = costs.borrow_rates(market.labels) / FEE_DAYS
-        self._lends = bool(self._borrow.any())
+        self.unit_rows = np.empty((T, M))
+        self.money_rows = np.empty((T, M))
+        self.rows = kernel.Rows._make(
+            [*self.columns.values(), self.unit_rows, self.money_rows]
+        )
+        self.tables = _tables(clock, market, paid, events or {}, whole=whole)
+        withheld = np.zeros(M) if withholding is None else withholding
+        borrow = costs.borrow_rates(market.labels) / FEE_DAYS
+        self.state = kernel.Book(
+            self.units, self.basis, self.tax_rate, withheld, borrow, self._state
+        )
+        self._least = kernel.FILLS_PER_SESSION * M
+        self.log = _empty_log(self._least + room)
+
+    @property
+    def cash(self) -> float:
+        """Base-currency cash."""
+        return float(self._state[0])
+
+    @cash.setter
+    def cash(self, amount: float) -> None:
+        self._state[0] = amount
+
+    @property
+    def fills(self) -> Fills:
+        """What was executed or cancelled so far."""
+        n, log, dates = int(self.log.written[0]), self.log, self.clock.dates
+        if log.session.size > 2 * n:  # a short run should not keep a long log alive
+            log = type(log)(*(a[:n].copy() for a in log[:-1]), log.written)
+        parts = {k: getattr(log, k)[:n] for k in _LOGGED}
+        for values in (*log[:-1], *parts.values()):
+            values.setflags(write=False)
+        return Fills(
+            date=dates[parts.pop("session")],
+            decided=dates[parts.pop("decided")],
+            labels=self.market.labels,
+            **parts,
+        )
+
+    def make_room(self) -> None:
+        """Let the log hold another session."""
+        log = self.log
+        bigger = _empty_log(2 * log.session.size + self._least)
+        n = log.written[0]
+        for old, new in zip(log[:-1], bigger[:-1], strict=True):
+            new[:n] = old[:n]
+        bigger.written[0] = n
+        self.log = bigger
 
     def column(self, label: str) -> int:
         """Column of a label, -1 when absent."""
         return self._column.get(label, -1)
 
-    def open_session(self, k: int, events: SessionEvents = NOTHING) -> None:
-        """Carry the book from session k - 1 to k: splits, prices, currencies, cash."""
-        self._gross = self._net = self._fees = 0.0
-        if k == 0:
-            return
-        column, u = self.columns, self.units
-        before = self._price[k - 1]
-        for i, ratio in events.splits:
-            before = before.copy()
-            before[i] /= ratio
-            u[i] *= ratio
-            self.basis[i] /= ratio
-        if self._lends:
-            # On the value at the close before: what was short over the days since.
-            short = np.maximum(-u, 0.0) * before * self._fx[k - 1]
-            self._fees = float(short @ self._borrow) * float(self.clock.days[k])
-        step = self._price[k] - before
-        column["price_pnl"][k] = u @ (step * self._fx[k - 1])
-        column["fx_pnl"][k] = u @ (self._price[k] * (self._fx[k] - self._fx[k - 1]))
-        years = self.clock.days[k] / DAYS_PER_YEAR
-        earned = self.market.base_rate[k - 1] * years
-        column["cash_return"][k] = earned
-        interest = self.cash * earned
-        if self.costs.margin_bps and self.cash < 0.0:
-            interest += self.cash * self.costs.margin_bps * 1e-4 * years
-        self.cash += interest
-        n = self.market.n_assets
-        foreign = u[n:] * self.market.rates[k - 1, n:] * years
-        u[n:] += foreign
-        column["interest"][k] = interest + float(foreign @ self._fx[k, n:])
-        for i, cash in events.distributions:
-            paid = float(u[i] * cash * self._fx[k, i])
-            if u[i] > 0:  # a short position owes the lender the whole of it
-                paid *= 1.0 - float(self._withheld[i])
-            column["dividends"][k] += paid
-            self.cash += paid
-        if self._fees:
-            column["costs"][k] += self._fees
-            self.cash -= self._fees
-
     def value(self, k: int) -> float:
         """Net asset value at session k, base currency; a held gap is an error."""
-        gap = (self.units != 0.0) & ~self._known[k]
+        rate = self.market.mark[k] * self.market.fx[k]
+        held = self.units != 0.0
+        gap = held & ~np.isfinite(rate)
         if gap.any():
             raise DataError(
                 "a holding cannot be valued: no price or no exchange rate",
@@ -200,124 +178,19 @@ class Ledger:
                 date=self.clock.dates[k],
                 fix="Extend the exchange rates, or leave the asset out.",
             )
-        return float(self.cash + (self.units * self._rate[k]).sum())
+        return float(self.cash + (self.units * np.where(held, rate, 0.0)).sum())
 
     def book(self, k: int) -> Portfolio:
         """The book at session k as a priced `Portfolio`, for a strategy."""
-        n, labels = self.market.n_assets, self.market.labels
         self.value(k)
-        held = np.flatnonzero(self.units[:n])
-        extra = n + np.flatnonzero(self.units[n:])
-        money = self.units * self._rate[k]
-        cash = [(self.base_currency, self.cash)]
-        cash += [(labels[j].removeprefix(CASH_PREFIX), self.units[j]) for j in extra]
-        return Portfolio(
-            assets=tuple(labels[i] for i in held),
-            units=self.units[held],
-            money=money[held],
-            cash=tuple(cash),
-            base_currency=self.base_currency,
-            cost_basis=self.basis[held],
-            tax_rate=self.tax_rate[held],
-            cash_money=np.concatenate([[self.cash], money[extra]]),
-        )
-
-    def charges(
-        self,
-        k: int,
-        which: np.ndarray,
-        units: np.ndarray,
-        price: np.ndarray,
-        costs: Costs | None = None,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Value, cost and tax of trading ``units`` of columns ``which``: (n,) each.
-
-        `Costs` is asked, so that optimiser and broker charge the same; with impact,
-        ``costs`` are those of the decision.
-        """
-        labels = [self.market.labels[i] for i in which]
-        z = units * price * self.market.fx[k, which]
-        cost = (self.costs if costs is None else costs).each(
-            labels, z, foreign=self.market.foreign[which]
-        )
-        held = np.maximum(self.units[which], 0.0)
-        sold = np.minimum(np.maximum(-units, 0.0), held)
-        rate = np.where(sold > 0, self.tax_rate[which], 0.0)
-        share = np.divide(sold, -units, out=np.zeros(units.size), where=sold > 0)
-        tax = (
-            Costs.tax_rates(price, self.basis[which], rate)
-            * np.maximum(-z, 0.0)
-            * share
-        )
-        return z, cost, tax
-
-    def trade(
-        self,
-        k: int,
-        which: np.ndarray,
-        units: np.ndarray,
-        price: np.ndarray,
-        *,
-        ordered: np.ndarray,
-        decided: np.datetime64,
-        status: Sequence[str],
-        costs: Costs | None = None,
-    ) -> None:
-        """Book executions at session k: units, cash, costs, taxes, average cost.
-
-        Selling a long position to or past zero realises its gain; gains on short
-        positions are not taxed.
-        """
-        z, cost, tax = self.charges(k, which, units, price, costs)
-        before = self.units[which]
-        after = before + units
-        # A position sold in full must be exactly empty, not 1e-17 of a share.
-        after = np.where(np.abs(after) <= 1e-12 * np.abs(units), 0.0, after)
-        bought = (units > 0) & (after > 0)
-        long = np.maximum(before, 0.0)
-        paid = np.where(long > 0, self.basis[which] * long, 0.0) + price * (
-            after - long
-        )
-        basis = np.where(bought, paid / np.where(bought, after, 1.0), self.basis[which])
-        self.basis[which] = np.where(after > 0, basis, np.nan)
-        self.units[which] = after
-        self.cash -= float(z.sum() + cost.sum() + tax.sum())
-        column = self.columns
-        column["costs"][k] += cost.sum()
-        column["taxes"][k] += tax.sum()
-        # Bought at the open, worth something else at the close.
-        drift = (self._price[k, which] - price) * self._fx[k, which]
-        column["price_pnl"][k] += float((after - before) @ drift)
-        self._gross += float(np.abs(z).sum())
-        self._net += float(z.sum())
-        date, labels = self.clock.dates[k], self.market.labels
-        columns = (which, ordered, units, price, z, cost, tax)
-        self.fills.extend(
-            Fill._make((date, decided, labels[i], *numbers, word))
-            for i, *numbers, word in zip(
-                *(c.tolist() for c in columns), status, strict=True
-            )
-        )
-
-    def lapse(
-        self, k: int, which: np.ndarray, ordered: np.ndarray, decided, status: str
-    ) -> None:
-        """Record orders that end without an execution."""
-        nan = float("nan")
-        self.fills.extend(
-            Fill(
-                self.clock.dates[k],
-                decided,
-                self.market.labels[i],
-                float(q),
-                0.0,
-                nan,
-                0.0,
-                0.0,
-                0.0,
-                status,
-            )
-            for i, q in zip(which.tolist(), ordered, strict=True)
+        return book_of(
+            self.market,
+            k,
+            self.units,
+            self.basis,
+            self.tax_rate,
+            self.cash,
+            self.base_currency,
         )
 
     def delist(self, k: int, delisting_return: float | None) -> bool:
@@ -358,7 +231,7 @@ class Ledger:
             self._liquidate(k, i, price, item.kind)
             return assumed
         j, date = item.acquirer, self.clock.dates[k]
-        if j < 0 or not self._known[k, j]:
+        if j < 0 or not self._rate(k, j):
             raise DataError(
                 "a merger pays shares of a company without a price",
                 asset=self.market.labels[i],
@@ -366,12 +239,12 @@ class Ledger:
                 fix="Add the acquirer's prices, or state the merger in cash.",
             )
         received = units * item.ratio
-        share = float(received * self._rate[k, j])
-        money = float(units * item.cash * self._fx[k, i])
+        share = float(received * self._rate(k, j))
+        money = float(units * item.cash * self._seen(k, i)[1])
         part = money / (money + share)
         basis = float(self.basis[i])
         tax = self._exit_tax(i, units, item.cash, basis * part, k)
-        self.columns["price_pnl"][k] += money + share - units * self._rate[k, i]
+        self.columns["price_pnl"][k] += money + share - units * self._rate(k, i)
         self.columns["taxes"][k] += tax
         self.cash += money - tax
         held = float(self.units[j])
@@ -383,7 +256,7 @@ class Ledger:
             self.basis[j] = rolled / after if after > 0 else np.nan
         self.units[j], self.units[i], self.basis[i] = after, 0.0, np.nan
         self._record(k, i, -units, float(item.cash), -money, tax, "merger")
-        self._record(k, j, received, float(self._price[k, j]), share, 0.0, "merger")
+        self._record(k, j, received, float(self._seen(k, j)[0]), share, 0.0, "merger")
         return False
 
     def whole_shares(self, k: int, columns: Iterable[int]) -> None:
@@ -394,10 +267,10 @@ class Ledger:
             if abs(rest) <= 1e-9 * max(1.0, abs(units)):
                 self.units[i] = np.round(units)
                 continue
-            money = float(rest * self._rate[k, i])
+            money = float(rest * self._rate(k, i))
             self.units[i] = units - rest
             self.cash += money
-            price = float(self._price[k, i])
+            price = float(self._seen(k, i)[0])
             self._record(k, i, -rest, price, -money, 0.0, "cash in lieu")
 
     def _assumed(self, k: int, i: int, given: float | None, why: str) -> float:
@@ -412,14 +285,14 @@ class Ledger:
                 "the last price), and try several; or its value in the corporate "
                 "actions.",
             )
-        return float(self._price[k, i] * (1.0 + given))
+        return float(self._seen(k, i)[0] * (1.0 + given))
 
     def _liquidate(self, k: int, i: int, price: float, status: str) -> None:
         """Turn a position into cash at a price that nobody chose: tax, no cost."""
         units = float(self.units[i])
-        proceeds = float(units * price * self._fx[k, i])
+        proceeds = float(units * price * self._seen(k, i)[1])
         tax = self._exit_tax(i, units, price, float(self.basis[i]), k)
-        self.columns["price_pnl"][k] += proceeds - units * self._rate[k, i]
+        self.columns["price_pnl"][k] += proceeds - units * self._rate(k, i)
         self.columns["taxes"][k] += tax
         self.cash += proceeds - tax
         self.units[i], self.basis[i] = 0.0, np.nan
@@ -432,7 +305,16 @@ class Ledger:
         if not self.tax_rate[i] or units <= 0:
             return 0.0
         gain = max(0.0, price - basis)
-        return float(self.tax_rate[i] * gain * units * self._fx[k, i])
+        return float(self.tax_rate[i] * gain * units * self._seen(k, i)[1])
+
+    def _seen(self, k: int, i: int) -> tuple[float, float]:
+        """Last price and exchange rate; zeros unless both are known."""
+        price, fx = float(self.market.mark[k, i]), float(self.market.fx[k, i])
+        return (price, fx) if np.isfinite(price * fx) else (0.0, 0.0)
+
+    def _rate(self, k: int, i: int) -> float:
+        price, fx = self._seen(k, i)
+        return price * fx
 
     def _record(
         self,
@@ -444,27 +326,103 @@ class Ledger:
         tax: float,
         status: str,
     ) -> None:
-        date, label = self.clock.dates[k], self.market.labels[i]
-        self.fills.append(
-            Fill(date, date, label, units, units, price, value, 0.0, tax, status)
-        )
+        if self.log.written[0] + self._least >= self.log.session.size:
+            self.make_room()
+        n, code = self.log.written[0], WORDS.index(status)
+        row = (k, k, i, code, units, units, price, value, 0.0, tax)
+        for column, entry in zip(self.log[:-1], row, strict=True):
+            column[n] = entry
+        self.log.written[0] = n + 1
 
-    def close_session(self, k: int) -> None:
-        """Write the row of session k."""
-        value = self.value(k)
-        if not value > 0.0:
-            raise ModelError(
-                "the book lost everything",
-                date=self.clock.dates[k],
-                received=f"a value of {value:,.2f}",
-                fix="Bound leverage and short positions.",
-            )
-        column = self.columns
-        column["value"][k], column["cash"][k] = value, self.cash
-        if self._gross:
-            # The borrow fee was gone before anything was traded.
-            paid = column["costs"][k] - self._fees + column["taxes"][k]
-            before = value + paid
-            column["turnover"][k] = 0.5 * (self._gross + abs(self._net)) / before
-        self.unit_rows[k] = self.units
-        self.money_rows[k] = self.units * self._rate[k]
+
+_LOGGED = (
+    "session",
+    "decided",
+    "column",
+    "status",
+    "ordered",
+    "units",
+    "price",
+    "value",
+    "cost",
+    "tax",
+)
+
+
+def _empty_log(n: int) -> Any:
+    from engine.kernels.ledger import Log
+
+    whole = (np.empty(n, dtype=d) for d in (np.int32, np.int32, np.int32, np.int8))
+    numbers = (np.empty(n) for _ in range(6))
+    return Log._make([*whole, *numbers, np.zeros(1, dtype=np.int64)])
+
+
+def book_of(
+    market: Market,
+    k: int,
+    units: np.ndarray,
+    basis: np.ndarray,
+    tax_rate: np.ndarray,
+    cash: float,
+    base_currency: str,
+) -> Portfolio:
+    """A book at session k as a priced `Portfolio`; its holdings have a value."""
+    n, labels = market.n_assets, market.labels
+    held = np.flatnonzero(units[:n])
+    extra = n + np.flatnonzero(units[n:])
+    money = units * np.where(units != 0.0, market.mark[k] * market.fx[k], 0.0)
+    amounts = [(base_currency, cash)]
+    amounts += [(labels[j].removeprefix(CASH_PREFIX), units[j]) for j in extra]
+    return Portfolio(
+        assets=tuple(labels[i] for i in held),
+        units=units[held],
+        money=money[held],
+        cash=tuple(amounts),
+        base_currency=base_currency,
+        cost_basis=basis[held],
+        tax_rate=tax_rate[held],
+        cash_money=np.concatenate([[cash], money[extra]]),
+    )
+
+
+def _tables(
+    clock: Timeline,
+    market: Market,
+    paid: np.ndarray,
+    events: Mapping[int, SessionEvents],
+    *,
+    whole: bool,
+) -> Any:
+    """The market and its events as the kernel reads them."""
+    from engine.kernels.ledger import Tables
+
+    T = clock.dates.size
+    acts = np.zeros(T, dtype=bool)
+    splits: list[tuple[int, int, float]] = []
+    payments: list[tuple[int, int, float]] = []
+    for k in sorted(events):
+        today = events[k]
+        acts[k] = bool(today.exits) or (whole and bool(today.splits))
+        splits += [(k, s.i, s.ratio) for s in today.splits]
+        payments += [(k, d.i, d.cash) for d in today.distributions]
+    return Tables(
+        market.mark,
+        market.fx,
+        paid,
+        market.rates,
+        market.delisted,
+        market.base_rate,
+        clock.days,
+        clock.decides,
+        acts,
+        *_by_session(splits, T),
+        *_by_session(payments, T),
+    )
+
+
+def _by_session(rows: list[tuple[int, int, float]], T: int) -> tuple:
+    """Where each session's rows begin (T + 1,), their columns and their numbers."""
+    sessions = np.array([r[0] for r in rows], dtype=np.int64)
+    begins = np.searchsorted(sessions, np.arange(T + 1)).astype(np.int64)
+    columns = np.array([r[1] for r in rows], dtype=np.int64)
+    return begins, columns, np.array([r[2] for r in rows], dtype=np.float64)

@@ -6,39 +6,17 @@ without running anything it brings along.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from backtests.ledger import COLUMNS, Fill
+from backtests.decisions import Decision, PlannedDecisions
+from backtests.fills import Fills
+from backtests.ledger import COLUMNS
 from engine._base import Value, check_labels, frozen_array
 from engine.errors import DataError
-from engine.proposal import Proposal
-
-
-class Decision(NamedTuple):
-    """What a strategy decided at one session.
-
-    Attributes
-    ----------
-    date : datetime64[D]
-    outcome : str
-        Name of an `engine.proposal.Outcome`.
-    message : str
-        The outcome in a sentence, or why nothing was traded.
-    turnover : float
-        Proposed: half the sum of absolute weight changes, cash included.
-    proposal : Proposal or None
-        None where the strategy could not propose and the book was held.
-    """
-
-    date: np.datetime64
-    outcome: str
-    message: str
-    turnover: float
-    proposal: Proposal | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,9 +46,10 @@ class BacktestResult(Value):
         the value before trading.
     cash_return : (T,) float64
         Simple return of base-currency cash since the session before.
-    fills : tuple of Fill
-        Executions and cancelled orders, in order.
-    decisions : tuple of Decision
+    fills : Fills
+        Executions and cancelled orders, in order: a table of columns that is read like
+        a tuple of `Fill`.
+    decisions : sequence of Decision
     periods_per_year : float
         Sessions per calendar year of the prices.
     stamps : tuple of str
@@ -96,8 +75,8 @@ class BacktestResult(Value):
     taxes: np.ndarray
     turnover: np.ndarray
     cash_return: np.ndarray
-    fills: tuple[Fill, ...]
-    decisions: tuple[Decision, ...]
+    fills: Fills
+    decisions: Sequence[Decision]
     periods_per_year: float
     stamps: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -120,6 +99,7 @@ class BacktestResult(Value):
                 name,
                 frozen_array(getattr(self, name), name=name, ndim=2, shape=(T, N)),
             )
+        put(self, "fills", Fills.of(self.fills))
         if not (self.value > 0).all():
             raise DataError(
                 "the value of a book must stay positive",
@@ -160,15 +140,17 @@ class BacktestResult(Value):
         """Return executions and cancelled orders as a table."""
         import pandas as pd
 
-        table = pd.DataFrame(self.fills, columns=list(Fill._fields))
+        columns = Fills.of(self.fills).to_columns()
         for name in ("date", "decided"):
-            table[name] = np.array(table[name], dtype="datetime64[ns]")
-        return table
+            columns[name] = columns[name].astype("datetime64[ns]")
+        return pd.DataFrame(columns)
 
     def decisions_frame(self):
         """Return decisions as a table."""
         import pandas as pd
 
+        if isinstance(self.decisions, PlannedDecisions):
+            return self.decisions.to_frame()
         return pd.DataFrame(
             {
                 "date": np.array([d.date for d in self.decisions], "datetime64[ns]"),

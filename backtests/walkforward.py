@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from backtests import broker
-from backtests._identity import digest, provenance
-from backtests.broker import ORDER_LIFE, Orders, cancel, make_orders, split_orders
-from backtests.clock import Timeline, market, timeline
+from backtests._identity import describe, digest, digest_of, provenance
+from backtests.broker import Broker
+from backtests.clock import Market, Timeline, market, timeline
+from backtests.decisions import Decision, PlannedDecisions
 from backtests.events import NOTHING, SessionEvents, session_events
 from backtests.ledger import Ledger
-from backtests.result import BacktestResult, Decision
+from backtests.result import BacktestResult
+from engine._base import check_labels
 from engine.costs import Costs
 from engine.data.panel import PricePanel
 from engine.data.portfolio import Portfolio, cash_label
@@ -24,16 +25,19 @@ from engine.errors import (
     BallastError,
     DataError,
     InfeasibleError,
+    LookAheadError,
     ModelError,
     SolverError,
     UsageError,
 )
 from engine.parallel import Executor, map_ordered, resolve_jobs, thread_limits
 from engine.proposal import Outcome, Proposal
+from strategies.targets import Targets
 
 FillRule = Literal["next_close", "next_open", "same_close"]
 Progress = Callable[[int, int, str], Any]
 
+_MOST_ROOM = 1_000_000
 _STANDING = (Outcome.NO_TRADE, Outcome.HELD)
 
 
@@ -264,66 +268,84 @@ def backtest(
         withholding=withholding,
     )
     withheld = withholding_rates(withholding, panel.universe, len(shown.labels))
-    ledger = Ledger(clock, shown, book, costs, withholding=withheld)
-    by_volume = costs.impact > 0 or max_participation is not None
+    paid = shown.open if fill == "next_open" and shown.open is not None else shown.close
     events = session_events(panel, clock.rows, clock.dates)
     whole = panel.price_basis == "raw"
-    decisions: list[Decision] = []
-    orders: Orders | None = None
-    used_delisting = False
     when = clock.dates[clock.decides]
+    by_volume = costs.impact > 0 or max_participation is not None
+    planned = None
+    if not by_volume and progress is None:
+        planned = _plan(strategy, panel, when, shown, hindsight_parameters)
+    weights, cash_weight = planned or (None, None)
+    ledger = Ledger(
+        clock,
+        shown,
+        book,
+        costs,
+        paid=paid,
+        withholding=withheld,
+        events=events,
+        whole=whole,
+        room=min((when.size + 2) * len(shown.labels), _MOST_ROOM),
+    )
+    broker = Broker(
+        ledger,
+        whole=whole,
+        same_close=fill == "same_close",
+        max_participation=max_participation,
+        max_borrowing=max_borrowing,
+        weights=weights,
+        cash_weight=cash_weight,
+    )
+    decisions: list[Decision] = []
+    used_delisting = False
     known = estimates(
         strategy,
         panel,
-        when,
+        when if planned is None else when[:0],
         hindsight_parameters=hindsight_parameters,
         executor=executor,
         n_jobs=n_jobs,
     )
-    paid = shown.open if fill == "next_open" and shown.open is not None else shown.close
     with thread_limits(1), contextlib.closing(known):
-        for k in range(clock.dates.size):
-            today = events.get(k, NOTHING)
-            used_delisting |= _open(ledger, k, today, delisting_return, whole=whole)
-            if orders is not None:
-                split_orders(orders, today.splits)
-            if orders is not None:
-                orders = _work(orders, ledger, k, paid[k], whole=whole)
-            if clock.decides[k]:
-                date = clock.dates[k]
-                view = panel.as_of(date, hindsight_parameters=hindsight_parameters)
-                decision = _decide(
-                    strategy, view, ledger.book(k), next(known), fallback
+        while (need := _run(broker, strategy)) != "done":
+            k = broker.session
+            if need == "act":
+                today = events.get(k, NOTHING)
+                used_delisting |= _exits(
+                    ledger, k, today, delisting_return, whole=whole
                 )
-                decisions.append(decision)
-                fresh = _orders_of(
-                    decision,
-                    strategy,
-                    ledger,
-                    k,
-                    whole=whole,
-                    costs=costs.at(view) if by_volume else costs,
-                    max_participation=max_participation,
-                    max_borrowing=max_borrowing,
-                )
-                if fresh is not None:
-                    if orders is not None:
-                        cancel(orders, ledger, k, "replaced")
-                    orders = fresh
-                    if fill == "same_close":
-                        broker.fill(orders, ledger, k, shown.close[k], whole=whole)
-                if progress is not None:
-                    progress(len(decisions), when.size, f"{date} {decision.outcome}")
-            ledger.close_session(k)
-    if orders is not None:
-        cancel(orders, ledger, clock.dates.size - 1, "open")
+                continue
+            date = clock.dates[k]
+            view = panel.as_of(date, hindsight_parameters=hindsight_parameters)
+            decision = _decide(strategy, view, ledger.book(k), next(known), fallback)
+            decisions.append(decision)
+            _trade(decision, strategy, broker, costs.at(view) if by_volume else costs)
+            if progress is not None:
+                progress(len(decisions), when.size, f"{date} {decision.outcome}")
+    broker.finish()
+    taken: Sequence[Decision] = tuple(decisions)
+    if planned is not None:
+        taken = PlannedDecisions(
+            strategy,
+            panel,
+            shown,
+            dates=when,
+            sessions=np.flatnonzero(clock.decides),
+            units=broker.plan.held,
+            basis=broker.plan.basis,
+            cash=broker.plan.cash,
+            turnover=broker.plan.turnover,
+            tax_rate=ledger.tax_rate,
+            hindsight_parameters=hindsight_parameters,
+        )
     return _result(
         strategy,
         panel,
         clock,
         ledger,
         book.value,
-        decisions,
+        taken,
         settings,
         _stamps(
             panel,
@@ -334,6 +356,112 @@ def backtest(
             withholding is not None,
         ),
     )
+
+
+def _plan(
+    strategy: Any,
+    panel: PricePanel,
+    dates: np.ndarray,
+    shown: Market,
+    hindsight_parameters: bool,
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Targets of every decision over the market's columns, and of base cash.
+
+    None where the strategy has to be asked date by date.
+
+    Raises
+    ------
+    LookAheadError
+        A row changes when what comes after its date is hidden.
+    """
+    if not _has_targets(strategy):
+        return None
+    found = _targets(strategy, panel, dates)
+    if found is None:
+        return None
+    base = cash_label(panel.base_currency)
+    place = {label: i for i, label in enumerate(shown.labels)}
+    if not all(label == base or label in place for label in found.labels):
+        return None
+    for j in sorted({0, dates.size // 2}):
+        view = panel.as_of(dates[j], hindsight_parameters=hindsight_parameters)
+        again = _targets(strategy, view.panel, dates[j : j + 1])
+        if again is None or not _same(found, j, again):
+            raise LookAheadError(
+                f"strategy '{strategy.name}': its targets depend on what came later",
+                date=dates[j],
+                fix="Let row j of targets() follow from panel.as_of(dates[j]) alone.",
+            )
+    cash = np.zeros(dates.size)
+    if base in found.labels:
+        cash[:] = found.weights[:, found.labels.index(base)]
+    mine = [i for i, label in enumerate(found.labels) if label != base]
+    at = [place[found.labels[i]] for i in mine]
+    if at == list(range(len(shown.labels))) and at == mine:
+        return np.array(found.weights[:, : len(at)], order="C"), cash
+    weights = np.zeros((dates.size, len(shown.labels)))
+    weights[:, at] = found.weights[:, mine]
+    return weights, cash
+
+
+def _has_targets(strategy: Any) -> bool:
+    """Whether ``targets`` speaks for the ``propose`` and ``estimate`` that it has."""
+    owners = type(strategy).__mro__
+
+    def owner(name: str) -> int:
+        found = (i for i, c in enumerate(owners) if name in vars(c))
+        return next(found, len(owners))
+
+    mine = owner("targets")
+    return mine < len(owners) and mine <= min(owner("propose"), owner("estimate"))
+
+
+def _targets(strategy: Any, panel: PricePanel, dates: np.ndarray) -> Targets | None:
+    """The strategy's targets, checked as a proposal's are."""
+    try:
+        found = strategy.targets(panel, dates)
+    except Exception as error:
+        raise named_error(error, strategy, dates[0]) from error
+    if found is None:
+        return None
+    labels = check_labels(found.labels, name="targets")
+    weights = np.asarray(found.weights, dtype=np.float64)
+    if weights.shape != (dates.size, len(labels)):
+        raise DataError(
+            f"strategy '{strategy.name}': its targets have the wrong shape",
+            received=weights.shape,
+            expected=f"({dates.size}, {len(labels)})",
+        )
+    total = weights.sum(axis=1)
+    wrong = ~(np.abs(total - 1.0) <= 1e-6)
+    if wrong.any():
+        j = int(np.argmax(wrong))
+        raise DataError(
+            f"strategy '{strategy.name}': target weights do not sum to one",
+            date=dates[j],
+            received=f"{total[j]:.8f}",
+            expected="1, cash included",
+        )
+    return Targets(labels, weights)
+
+
+def _same(found: Targets, j: int, again: Targets) -> bool:
+    mine = dict(zip(found.labels, found.weights[j].tolist(), strict=True))
+    other = dict(zip(again.labels, again.weights[0].tolist(), strict=True))
+    return all(
+        mine.get(k, 0.0) == other.get(k, 0.0) for k in mine.keys() | other.keys()
+    )
+
+
+def _run(broker: Broker, strategy: Any) -> str:
+    """Go on; what is wrong with a planned target names the strategy."""
+    try:
+        return broker.run()
+    except (DataError, ModelError) as error:
+        if broker.placing:
+            date = broker.ledger.clock.dates[broker.session]
+            raise named_error(error, strategy, date) from error
+        raise
 
 
 def _check_options(
@@ -412,7 +540,7 @@ def withholding_rates(
     return rates
 
 
-def _open(
+def _exits(
     ledger: Ledger,
     k: int,
     today: SessionEvents,
@@ -420,25 +548,12 @@ def _open(
     *,
     whole: bool,
 ) -> bool:
-    """Open a session with its corporate actions; whether a return was assumed."""
-    ledger.open_session(k, today)
+    """Corporate exits of a session, and shares made whole; whether one was assumed."""
     assumed = [ledger.leave(k, item, delisting_return) for item in today.exits]
     if whole and (today.splits or today.exits):
         touched = [s.i for s in today.splits]
         ledger.whole_shares(k, touched + [e.acquirer for e in today.exits if e.ratio])
     return ledger.delist(k, delisting_return) or any(assumed)
-
-
-def _work(
-    orders: Orders, ledger: Ledger, k: int, price: np.ndarray, *, whole: bool
-) -> Orders | None:
-    """One session of waiting orders: fill, or give up; None when nothing is left."""
-    cancel(orders, ledger, k, "delisted", ledger.market.delisted[k])
-    broker.fill(orders, ledger, k, price, whole=whole)
-    orders.waited += 1
-    if orders.waited >= ORDER_LIFE:
-        cancel(orders, ledger, k, "expired")
-    return orders if orders.remaining.any() else None
 
 
 def _decide(
@@ -473,17 +588,17 @@ def _decide(
     return Decision(date, outcome.name, outcome.value, proposal.turnover, proposal)
 
 
-def _orders_of(
-    decision: Decision, strategy: Any, ledger: Ledger, k: int, **options: Any
-) -> Orders | None:
-    """Orders of a decision; None leaves those of the decision before standing."""
+def _trade(decision: Decision, strategy: Any, broker: Broker, costs: Costs) -> None:
+    """Place the orders of a decision; to hold leaves those of the one before."""
     proposal = decision.proposal
     if proposal is None or proposal.outcome in _STANDING:
-        return None
+        return
     try:
-        return make_orders(proposal, ledger, k, **options)
+        broker.place(proposal, costs)
     except (DataError, ModelError) as error:
         raise named_error(error, strategy, decision.date) from error
+    if broker.rules.same_close:
+        broker.fill_now()
 
 
 def _stamps(
@@ -525,7 +640,7 @@ def _result(
     clock: Timeline,
     ledger: Ledger,
     initial_value: float,
-    decisions: list[Decision],
+    decisions: Sequence[Decision],
     settings: dict[str, Any],
     stamps: tuple[str, ...],
 ) -> BacktestResult:
@@ -535,19 +650,27 @@ def _result(
     labels = tuple(
         label for label, u in zip(ledger.market.labels, used, strict=True) if u
     )
+    told = describe(strategy)
     return BacktestResult(
         name=strategy.name,
-        trial_id=trial_id(strategy, panel, settings),
+        trial_id=digest_of(told, describe(panel), describe(settings)),
         dates=clock.dates,
         labels=labels,
         base_currency=panel.base_currency,
         initial_value=initial_value,
-        units=ledger.unit_rows[:, used],
-        money=ledger.money_rows[:, used],
-        fills=tuple(ledger.fills),
-        decisions=tuple(decisions),
+        units=_kept(ledger.unit_rows, used),
+        money=_kept(ledger.money_rows, used),
+        fills=ledger.fills,
+        decisions=decisions,
         periods_per_year=clock.periods_per_year,
         stamps=stamps,
-        provenance=provenance(strategy, panel, settings),
+        provenance=provenance(strategy, panel, settings, described=told),
         **ledger.columns,
     )
+
+
+def _kept(rows: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Columns that are shown, read-only so that the result need not copy them."""
+    rows = rows if used.all() else rows[:, used]
+    rows.setflags(write=False)
+    return rows

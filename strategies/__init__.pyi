@@ -1,6 +1,7 @@
 from .bands import DriftBand as DriftBand
 from .bands import NoTradeRegion as NoTradeRegion
 from .bands import StressTriggered as StressTriggered
+from .base import BookIndependent as BookIndependent
 from .base import Strategy as Strategy
 from .books import LargestByDollarVolume as LargestByDollarVolume
 from .equal import EqualWeight as EqualWeight
@@ -19,3 +20,5 @@ from .rules import Momentum as Momentum
 from .schedules import is_decision as is_decision
 from .shock_aware import ShockAware as ShockAware
 from .shock_aware_multi import ShockAwareMultiPeriod as ShockAwareMultiPeriod
+from .targets import Targets as Targets
+from .targets import TargetWeights as TargetWeights

@@ -6,11 +6,17 @@ in parallel. Notebook, "what should I trade today" and backtest call the same tw
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
 
 from engine.data.portfolio import Portfolio
 from engine.data.view import MarketView
 from engine.proposal import Proposal
+
+if TYPE_CHECKING:
+    from engine.data.panel import PricePanel
+    from strategies.targets import Targets
 
 
 @runtime_checkable
@@ -27,4 +33,20 @@ class Strategy(Protocol):
         self, view: MarketView, portfolio: Portfolio, estimate: Any = None
     ) -> Proposal:
         """Propose a target for the book at the time of the view."""
+        ...
+
+
+@runtime_checkable
+class BookIndependent(Strategy, Protocol):
+    """A strategy whose targets follow from the market alone, whatever the book."""
+
+    def targets(self, panel: PricePanel, dates: np.ndarray) -> Targets | None:
+        """Weights at many dates at once; None: ask date by date.
+
+        Row j must be what ``propose`` wants, for any book, of the view at ``dates[j]``.
+        It may read of ``panel`` only what ``panel.as_of(dates[j])`` shows; a backtest
+        compares some rows with what they are when the future is hidden, and refuses
+        the strategy if they differ. A class that overrides ``propose`` or ``estimate``
+        without ``targets`` is asked date by date.
+        """
         ...

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.data.panel import PricePanel
 from engine.data.portfolio import Portfolio
 from engine.data.view import MarketView
 from engine.errors import ModelError
 from engine.proposal import Proposal
+from strategies.targets import Targets, holdable
 
 
 @dataclass(frozen=True)
@@ -61,3 +63,17 @@ class EqualWeight:
             )
         weights = {view.tickers[i]: 1.0 / n for i in np.flatnonzero(chosen)}
         return Proposal.from_weights(portfolio, weights)
+
+    def targets(self, panel: PricePanel, dates: np.ndarray) -> Targets | None:
+        """What `propose` wants on many dates; None where it would fail on one."""
+        chosen = holdable(panel, dates, min_history=self.min_history)
+        if self.tickers is not None:
+            if not all(t in panel.universe for t in self.tickers):
+                return None
+            mine = np.zeros(chosen.shape[1], dtype=bool)
+            mine[[panel.index(t) for t in self.tickers]] = True
+            chosen &= mine
+        n = chosen.sum(axis=1)
+        if not n.all():
+            return None
+        return Targets(panel.tickers, np.where(chosen, (1.0 / n)[:, None], 0.0))

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.data.panel import PricePanel
 from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
 from engine.data.view import MarketView
 from engine.errors import DataError, UsageError
 from engine.proposal import Proposal
 from strategies.estimation import eligible, members_only
 from strategies.risk_based import check_cash, invested
+from strategies.targets import Targets, holdable
 
 
 @dataclass(frozen=True)
@@ -152,3 +154,22 @@ class FixedMix:
             f"{k} cannot be held: its {mix[k]:.2%} waits in cash" for k in waiting
         )
         return Proposal.from_weights(portfolio, target, notes=notes)
+
+    def targets(self, panel: PricePanel, dates: np.ndarray) -> Targets | None:
+        """What `propose` wants on many dates; None where it would fail on one."""
+        mix = dict(self.weights)
+        assets = [k for k in mix if not k.startswith(CASH_PREFIX)]
+        if not all(k in panel.universe for k in assets):
+            return None
+        can = holdable(panel, dates)
+        cash = cash_label(panel.base_currency)
+        labels = tuple(dict.fromkeys([*mix, cash]))
+        weights = np.zeros((dates.size, len(labels)))
+        for i, (label, w) in enumerate(mix.items()):
+            if label.startswith(CASH_PREFIX):
+                weights[:, i] += w
+                continue
+            ok = can[:, panel.index(label)]
+            weights[:, i] = np.where(ok, w, 0.0)
+            weights[:, labels.index(cash)] += np.where(ok, 0.0, w)
+        return Targets(labels, weights)

@@ -75,7 +75,7 @@ def parse_time(t: Any) -> tuple[np.datetime64, bool]:
     raise DataError("not a date or time", received=repr(t), expected="YYYY-MM-DD")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class PricePanel(Value):
     """Closing prices with their labels, currencies and sources.
 

@@ -25,7 +25,7 @@ from backtests.result import BacktestResult
 from backtests.sweeps import SweepResult, run_sweep
 from engine.data.panel import PricePanel
 from engine.data.portfolio import Portfolio
-from engine.errors import ModelError, UsageError
+from engine.errors import ModelError, UsageError, did_you_mean
 from strategies.min_variance import MinimumVariance
 from strategies.risk_based import (
     HierarchicalRiskParity,
@@ -106,6 +106,7 @@ def compare(
             "unknown strategy",
             received=repr(unknown[0]),
             expected=", ".join([*_NAMES, *_RULES]),
+            fix=did_you_mean(unknown[0], [*_NAMES, *_RULES]),
         )
     limits, book = _limits_and_book(portfolio, panel, settings)
     available = rules(weights_of(book), settings, limits, panel)
@@ -216,7 +217,9 @@ def show_sweep(result: SweepResult, *, json: bool) -> None:
     """Print every cell, then what the number of trials does to the best."""
     frame = result.to_frame()
     if json:
-        show.emit_json({"cells": frame.to_dict("records"), "summary": result.summary()})
+        show.emit_json(
+            {"cells": frame.to_dict("records"), "summary": result.summary()}, "sweep"
+        )
         return
     print(frame.to_string(index=False, float_format=lambda x: f"{x:.4f}"))
     print()

@@ -72,6 +72,7 @@ def named(name: str) -> Estimator:
             "unknown covariance estimator",
             received=repr(name),
             expected=", ".join(names()),
+            fix=did_you_mean(name, names()),
         )
     return known[name]
 

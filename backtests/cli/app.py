@@ -577,7 +577,7 @@ def run(
     from backtests.cli import run_file, running
 
     if template:
-        print(run_file.TEMPLATE, end="")
+        print(run_file.template(), end="")
         return
     if file is None:
         raise UsageError(

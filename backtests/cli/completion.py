@@ -35,7 +35,7 @@ class Command(NamedTuple):
 
 def choices() -> dict[str, tuple[str, ...]]:
     """Words by flag, as the library states them."""
-    from backtests.cli.walking import _NAMES, _RULES
+    from backtests.cli.walking import NAMES
     from engine.covariance._named import names
     from engine.risk import MODELS
     from engine.shocks import library
@@ -45,7 +45,7 @@ def choices() -> dict[str, tuple[str, ...]]:
     basis = ("raw", "split_adjusted", "total_return")
     return {
         "--preset": tuple(ALL_PRESETS),
-        "--strategy": (*_NAMES, *_RULES),
+        "--strategy": NAMES,
         "--replay": tuple(library()),
         "--shock": ("cheap-model", FILES),
         "--shock-horizon": ("day", "next_day", "month", "persistent"),

@@ -46,6 +46,8 @@ _RULES = (
     "momentum",
     "fixed-mix",
 )
+NAMES = (*_NAMES, *_RULES)
+"""Every strategy of the command line."""
 
 
 def _rule(name: str, available: Sequence[Any], settings: Settings, N: int) -> Any:
@@ -91,22 +93,17 @@ def _limits_and_book(
     return shock_limits(book, scenarios, on_prices(settings, panel)), book
 
 
-def compare(
-    portfolio: Portfolio,
-    panel: PricePanel,
-    settings: Settings,
-    chosen: Sequence[str],
-    *,
-    progress: Any = None,
-) -> list[BacktestResult]:
-    """Walk the chosen strategies forward over the same dates and costs."""
-    unknown = [n for n in chosen if n not in (*_NAMES, *_RULES)]
+def chosen_rules(
+    portfolio: Portfolio, panel: PricePanel, settings: Settings, chosen: Sequence[str]
+) -> tuple[list[Any], Portfolio]:
+    """Return the strategies of some names, and the priced book they start from."""
+    unknown = [n for n in chosen if n not in NAMES]
     if unknown:
         raise UsageError(
             "unknown strategy",
             received=repr(unknown[0]),
-            expected=", ".join([*_NAMES, *_RULES]),
-            fix=did_you_mean(unknown[0], [*_NAMES, *_RULES]),
+            expected=", ".join(NAMES),
+            fix=did_you_mean(unknown[0], NAMES),
         )
     limits, book = _limits_and_book(portfolio, panel, settings)
     available = rules(weights_of(book), settings, limits, panel)
@@ -116,6 +113,19 @@ def compare(
             compared.append(_rule(name, available, settings, len(panel.tickers)))
         else:
             compared.append(available[_NAMES[name]])
+    return compared, book
+
+
+def compare(
+    portfolio: Portfolio,
+    panel: PricePanel,
+    settings: Settings,
+    chosen: Sequence[str],
+    *,
+    progress: Any = None,
+) -> list[BacktestResult]:
+    """Walk the chosen strategies forward over the same dates and costs."""
+    compared, book = chosen_rules(portfolio, panel, settings, chosen)
     return list(
         walk(compared, panel, settings, initial_value=book.value, progress=progress)
     )

@@ -28,9 +28,11 @@ def run(tokens: Sequence[str] | None = None) -> int:
         status = _dispatch(tokens)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader of a pipe went away: nothing more to say, and no traceback.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _nobody_reads()
+    except SystemExit as left:  # how the printer of the help reports a closed pipe
+        if not isinstance(left.__context__, BrokenPipeError):
+            raise
+        return _nobody_reads()
     except KeyboardInterrupt:
         print(
             "\nballast: interrupted; finished work is kept, and the same command goes "
@@ -66,6 +68,12 @@ def _dispatch(tokens: Sequence[str] | None) -> int:
         _complain(error)
         return 1
     return int(status)
+
+
+def _nobody_reads() -> int:
+    """The reader of a pipe went away: nothing more to say, and no traceback."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _tolerant_streams() -> None:

@@ -34,6 +34,7 @@ app = App(
     version=engine.__version__,
     help_format="plaintext",
     help_epilogue=epilogue(),
+    suppress_keyboard_interrupt=False,
 )
 
 app.command(data_app)

@@ -40,6 +40,7 @@ def choices() -> dict[str, tuple[str, ...]]:
     from engine.risk import MODELS
     from engine.shocks import library
     from engine.shocks.chain import ALL_PRESETS
+    from strategies.schedules import SCHEDULES
 
     estimators = names()
     basis = ("raw", "split_adjusted", "total_return")
@@ -59,7 +60,7 @@ def choices() -> dict[str, tuple[str, ...]]:
         "--baseline": estimators,
         "--models": tuple(MODELS),
         "--funds": ("estimated", "bands"),
-        "--schedule": ("daily", "weekly", "monthly", "quarterly", "yearly"),
+        "--schedule": SCHEDULES,
         "--executor": ("serial", "processes"),
         "--provider": ("yahoo", "reference"),
         "--rank-by": (

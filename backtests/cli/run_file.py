@@ -305,7 +305,7 @@ def read_run(path: Path) -> RunPlan:
         walk=walk,
         strategies=strategies,
         report=ReportTable(**read["report"]),
-        outputs=Outputs(**read["outputs"]),
+        outputs=Outputs(**{"folder": reader.path.parent / "out", **read["outputs"]}),
     )
     if plan.outputs.tables not in ("csv", "parquet"):
         raise UsageError(

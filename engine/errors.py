@@ -150,6 +150,10 @@ class InfeasibleError(BallastError, ValueError):
         return kind, (type(self), problem, details)
 
 
+class InputNote(UserWarning):
+    """How an unusual but unambiguous input was read; the command line prints it."""
+
+
 class SolverError(BallastError, RuntimeError):
     """A solver that died, timed out, or returned something that fails its checks."""
 

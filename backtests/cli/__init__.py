@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 
@@ -25,7 +26,9 @@ def run(tokens: Sequence[str] | None = None) -> int:
     """
     _tolerant_streams()
     try:
-        status = _dispatch(tokens)
+        with warnings.catch_warnings():
+            _show_notes()
+            status = _dispatch(tokens)
         sys.stdout.flush()
     except BrokenPipeError:
         return _nobody_reads()
@@ -68,6 +71,22 @@ def _dispatch(tokens: Sequence[str] | None) -> int:
         _complain(error)
         return 1
     return int(status)
+
+
+def _show_notes() -> None:
+    """Print how unusual input was read; other warnings keep their way."""
+    from engine.errors import InputNote
+
+    usual = warnings.showwarning
+
+    def show(message, category, *details) -> None:
+        if issubclass(category, InputNote):
+            print(f"ballast: note: {message}", file=sys.stderr)
+        else:
+            usual(message, category, *details)
+
+    warnings.simplefilter("always", InputNote)
+    warnings.showwarning = show
 
 
 def _nobody_reads() -> int:

@@ -19,8 +19,8 @@ from engine.errors import DataError, InputNote
 
 _FIGURE = re.compile(r"[+-]?\d[\d.,' \u00a0\u202f]*")
 _SPACES = str.maketrans("", "", "' \u00a0\u202f")
-_POINT = re.compile(r"[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?")
-_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")
+_POINT = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(,\d{3})+)(\.\d+)?")
+_COMMA = re.compile(r"[+-]?(\d+|[1-9]\d{0,2}(\.\d{3})+)(,\d+)?")
 _EITHER = re.compile(r"[+-]?[1-9]\d{0,2}[.,]\d{3}")
 """One mark, three digits after it: a decimal mark or one of thousands."""
 

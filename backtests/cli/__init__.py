@@ -9,6 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 
 def main(tokens: Sequence[str] | None = None) -> None:
@@ -99,7 +100,7 @@ def _tolerant_streams() -> None:
     """Under LANG=C a name with an accent is shown escaped rather than not at all."""
     for stream in (sys.stdout, sys.stderr):
         encoding = (getattr(stream, "encoding", "") or "").lower()
-        if encoding.replace("-", "") != "utf8" and hasattr(stream, "reconfigure"):
+        if encoding.replace("-", "") != "utf8" and isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 

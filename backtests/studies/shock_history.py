@@ -33,7 +33,7 @@ def main(tokens: Sequence[str] | None = None) -> None:
                 row = {"asset": ticker, "basis": str(error)}
             else:
                 row = frame[["asset", "move", "low", "high", "basis"]].iloc[0].to_dict()
-            rows.append({"episode": name, "known_from": shock.known_from, **row})
+            rows.append({"episode": name, "known_from": shock.known_from} | dict(row))
     study.save(given.out, pd.DataFrame(rows))
 
 

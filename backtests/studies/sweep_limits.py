@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from backtests.cli.walking import sweep
 from backtests.job import Settings
@@ -39,8 +40,8 @@ def main(tokens: Sequence[str] | None = None) -> None:
         hindsight_parameters=True,  # the shock before it was known; results say so
     )
     grid = [f"limit={given.limits}"]
-    where = {"executor": "processes" if given.workers > 1 else "serial"}
-    where |= {"n_jobs": given.workers, "out": given.cells}
+    where: dict[str, Any] = {"n_jobs": given.workers, "out": given.cells}
+    where["executor"] = "processes" if given.workers > 1 else "serial"
     result = sweep(book, panel, settings, "shock-aware", grid, **where)
     for name, value in result.summary().items():
         print(f"{name}: {value}")

@@ -6,7 +6,7 @@ know Ballast still catches the right thing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 
 def _date_text(date: object) -> str:
@@ -16,6 +16,20 @@ def _date_text(date: object) -> str:
         .removesuffix("T00:00:00.000000000")
         .removesuffix("T00:00")
     )
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a sentence that suggests the known words nearest to ``word``.
+
+    Case is overlooked: ``nvda`` suggests ``NVDA``.
+    """
+    import difflib
+
+    by_lower = {k.lower(): k for k in map(str, known)}
+    near = difflib.get_close_matches(str(word).lower(), by_lower, n=3, cutoff=0.6)
+    if not near:
+        return "Check the spelling."
+    return f"Did you mean {' or '.join(by_lower[k] for k in near)}?"
 
 
 class BallastError(Exception):
@@ -134,6 +148,10 @@ class InfeasibleError(BallastError, ValueError):
         details |= {"conflict": self.conflict, "relaxation": self.relaxation}
         details["relaxed"] = self.relaxed
         return kind, (type(self), problem, details)
+
+
+class InputNote(UserWarning):
+    """How an unusual but unambiguous input was read; the command line prints it."""
 
 
 class SolverError(BallastError, RuntimeError):

@@ -23,7 +23,13 @@ from engine.data.panel import PricePanel
 from engine.data.roles import COMPANY_CLASSES
 from engine.data.universe import Universe
 from engine.data.view import MarketView
-from engine.errors import DataError, ModelError, SolverError, UsageError
+from engine.errors import (
+    DataError,
+    ModelError,
+    SolverError,
+    UsageError,
+    did_you_mean,
+)
 from engine.funds import AI_ROLES, Styles, same_close
 from engine.returns import panel_of
 
@@ -116,6 +122,7 @@ def fund_table(
             "unknown treatment of funds",
             received=repr(method),
             expected=", ".join(METHODS),
+            fix=did_you_mean(method, METHODS),
         )
     universe = panel_of(market).universe
     time, hindsight = panel_of(market).dates[-1], False

@@ -17,7 +17,7 @@ import numpy as np
 from engine._typing import Vector
 from engine.data.universe import Universe
 from engine.errors import UsageError
-from engine.limit_text import LimitText, near_matches, quantity_of
+from engine.limit_text import QUANTITIES, LimitText, near_matches, quantity_of
 
 SEARCHED = (
     "ticker",
@@ -173,7 +173,7 @@ class Labels:
             raise UsageError(
                 "a limit names an unknown label",
                 received=repr(label),
-                fix=near_matches(label, known),
+                fix=near_matches(label, [*known, *QUANTITIES]),
             )
         if quantity_of(label) is not None:
             places.append("the proposal itself")

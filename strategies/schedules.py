@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from engine.data.panel import parse_time
-from engine.errors import DataError, UsageError
+from engine.errors import DataError, UsageError, did_you_mean
 
 SCHEDULES = ("once", "daily", "weekly", "monthly", "quarterly", "yearly")
 """Named schedules; ``"once"`` decides on the first date of a backtest only."""
@@ -43,6 +43,7 @@ def period_number(dates: np.ndarray, schedule: str) -> np.ndarray:
         "unknown schedule",
         received=repr(schedule),
         expected=f"{', '.join(SCHEDULES)}, or a list of dates",
+        fix=did_you_mean(schedule, SCHEDULES),
     )
 
 

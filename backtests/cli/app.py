@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 
 import engine
 from backtests.cli.data import data_app
+from backtests.cli.examples import epilogue
 from backtests.cli.options import (
     ChosenShock,
     Limits,
@@ -21,7 +22,9 @@ from backtests.cli.options import (
     settings,
 )
 from backtests.cli.shocks import shocks_app
+from engine.errors import UsageError
 
+Flag = Annotated[bool, Parameter(negative=())]
 COMPARED = "sample,ewma,ledoit_wolf,ledoit_wolf_identity,oas,nonlinear_shrinkage,factor"
 
 app = App(
@@ -30,13 +33,15 @@ app = App(
     "trades that bring the loss within a limit, and walk the rule forward.",
     version=engine.__version__,
     help_format="plaintext",
+    help_epilogue=epilogue(),
+    suppress_keyboard_interrupt=False,
 )
 
 app.command(data_app)
 app.command(shocks_app)
 
 
-@app.command
+@app.command(help_epilogue=epilogue("demo"))
 def demo(
     *,
     out: Path = Path("out"),
@@ -78,7 +83,7 @@ def demo(
         )
 
 
-@app.command
+@app.command(help_epilogue=epilogue("covariance"))
 def covariance(
     *,
     source: Prices | None = None,
@@ -153,7 +158,7 @@ def covariance(
     inspect.comparison(found, panel, out=out, json=json)
 
 
-@app.command
+@app.command(help_epilogue=epilogue("risk"))
 def risk(
     book: Path,
     /,
@@ -248,10 +253,10 @@ def risk(
             store=store,
             progress=meter,
         )
-    inspect.model_checks(found, out=out, json=json)
+    inspect.model_checks(found, panel, out=out, json=json)
 
 
-@app.command
+@app.command(help_epilogue=epilogue("stress"))
 def stress(
     book: Path,
     /,
@@ -284,13 +289,16 @@ def stress(
 
     source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
     chosen = settings(run, shock)
-    with Meter(run.quiet):
+    with Meter(run.quiet, run.verbose) as meter:
         holdings = run.book(book, source)
         panel = source.load(holdings)
+        meter.stage("prices", panel)
         _, priced, scenarios = prepare(holdings, panel, chosen)
+        meter.stage("model and scenarios")
         shocks = compared_shocks(on_prices(chosen, panel))
         shocks += [make_replay(name, panel=panel) for name in replay]
         report = run_stress(priced, scenarios, shocks, level=run.level)
+        meter.stage("stress")
     more = stressing.More(
         stressing.explanations(report, names(explain) or ()),
         None if ratios is None else stressing.ratios(report, ratios),
@@ -300,13 +308,15 @@ def stress(
 
         write_csv(run.out, report.holdings_frame())
     if run.json:
-        show.emit_json(stressing.document(report, panel, chosen, more))
+        show.emit_json(
+            stressing.document(report, panel, chosen, more), "stress", panel=panel
+        )
         return
     show.stress_table(report, realised_loss(report, panel))
     stressing.tables(report, panel, chosen, more)
 
 
-@app.command
+@app.command(help_epilogue=epilogue("propose"))
 def propose(
     book: Path,
     /,
@@ -341,40 +351,47 @@ def propose(
 
     source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
     chosen = settings(run, shock, limits)
-    holdings = run.book(book, source)
-    panel = source.load(holdings)
-    view, priced, scenarios = prepare(holdings, panel, chosen)
-    chosen = on_prices(chosen, panel)
-    caps = shock_limits(priced, scenarios, chosen)
-    proposal = propose_within(priced, scenarios, chosen, caps, view)
-    problem = (
-        priced,
-        scenarios,
-        constraints_of(priced, scenarios, chosen, caps, view),
-        chosen.costs,
-    )
-    more = proposing.More(
-        proposal_frontier(*problem, market=view) if frontier else None,
-        run_robustness(
-            proposal, priced, scenarios, shocks=compared_shocks(chosen), panel=view
+    with Meter(run.quiet, run.verbose) as meter:
+        holdings = run.book(book, source)
+        panel = source.load(holdings)
+        meter.stage("prices", panel)
+        view, priced, scenarios = prepare(holdings, panel, chosen)
+        meter.stage("model and scenarios")
+        chosen = on_prices(chosen, panel)
+        caps = shock_limits(priced, scenarios, chosen)
+        proposal = propose_within(priced, scenarios, chosen, caps, view)
+        meter.stage(f"proposal, {'; '.join(proposal.solve_path)}")
+        problem = (
+            priced,
+            scenarios,
+            constraints_of(priced, scenarios, chosen, caps, view),
+            chosen.costs,
         )
-        if robustness
-        else None,
-        run_alternatives(*problem, market=view) if alternatives else None,
-    )
+        more = proposing.More(
+            proposal_frontier(*problem, market=view) if frontier else None,
+            run_robustness(
+                proposal, priced, scenarios, shocks=compared_shocks(chosen), panel=view
+            )
+            if robustness
+            else None,
+            run_alternatives(*problem, market=view) if alternatives else None,
+        )
     if run.out is not None:
         from engine.data.files import write_csv
 
         write_csv(run.out, proposal.to_frame())
     if run.json:
-        show.emit_json(proposing.document(proposal, more))
+        show.emit_json(proposing.document(proposal, more), "propose", panel=panel)
         return
     show.proposal_table(proposal, source.base_currency)
     proposing.tables(proposal, more)
 
 
 backtest_app = App(
-    name="backtest", help_format="plaintext", result_action="return_value"
+    name="backtest",
+    help_format="plaintext",
+    result_action="return_value",
+    help_epilogue=epilogue("backtest"),
 )
 app.command(backtest_app)
 
@@ -415,24 +432,25 @@ def backtest(
     source, run, shock = source or Prices(), run or Run(), shock or ChosenShock()
     walk = walk or Walk()
     chosen = settings(run, shock, limits, walk)
-    with Meter(run.quiet) as meter:
+    with Meter(run.quiet, run.verbose) as meter:
         holdings = run.book(book, source)
         panel = source.load(holdings)
+        meter.stage("prices", panel)
         results = walking.compare(holdings, panel, chosen, strategy, progress=meter)
         verdict = walking.judged(results, panel, trials)
+        meter.stage("walk-forward")
     if run.out is not None:
         for result in results:
             result.write(run.out / result.name.replace(" ", "_"))
         if judge and verdict is not None:
             verdict.write(run.out / "judgement")
     if run.json:
-        show.emit_json(
-            [
-                {"strategy": r.name, "stamps": list(r.stamps), **r.metrics()}
-                | {"judgement": walking.judgement_of(verdict, r.name)}
-                for r in results
-            ]
-        )
+        rows = [
+            {"strategy": r.name, "stamps": list(r.stamps), **r.metrics()}
+            | {"judgement": walking.judgement_of(verdict, r.name)}
+            for r in results
+        ]
+        show.emit_json({"strategies": rows}, "backtest", panel=panel)
         return
     show.backtest_table(results)
     walking.show_judgement(verdict, everything=judge)
@@ -467,7 +485,7 @@ def backtest_diff(
     return comparing.compare(first, second, exit_code=exit_code, json=json)
 
 
-@app.command
+@app.command(help_epilogue=epilogue("sweep"))
 def sweep(
     book: Path,
     /,
@@ -529,7 +547,7 @@ def sweep(
     return sweeping.finish(work, out=run.out, json=run.json, quiet=run.quiet)
 
 
-@app.command
+@app.command(help_epilogue=epilogue("report"))
 def report(
     book: Path,
     /,
@@ -567,15 +585,104 @@ def report(
     target = run.out or Path("out")
     if target.suffix != ".html":
         target = target / "report.html"
-    with Meter(run.quiet) as meter:
+    with Meter(run.quiet, run.verbose) as meter:
         holdings = run.book(book, source)
         panel = source.load(holdings)
+        meter.stage("prices", panel)
         result = run_job(holdings, panel, chosen, title=title, progress=meter)
+        meter.stage("stress, proposal and walk-forward")
         written = write_report(target, replace(result.report, validation=checked))
+        meter.stage("report")
     if run.json:
-        show.emit_json(show.job_dict(result, written))
+        show.emit_json(show.job_dict(result, written), "report", panel=panel)
         return
     show.stress_table(result.stress, result.report.realised)
     show.proposal_table(result.proposal, source.base_currency)
     show.backtest_table(result.backtests)
     print(f"\nreport: {written}")
+
+
+@app.command(help_epilogue=epilogue("run"))
+def run(
+    file: Path | None = None,
+    /,
+    *,
+    check: Flag = False,
+    template: Flag = False,
+    out: Path | None = None,
+    json: Flag = False,
+    quiet: Flag = False,
+    verbose: Flag = False,
+) -> None:
+    """Do the whole job that a file states: stress, propose, walk forward, report.
+
+    Finished walk-forwards are kept in the folder of the outputs, and are not run again.
+
+    Parameters
+    ----------
+    file
+        A run file in TOML; its paths are relative to it.
+    check
+        Read the file, the book and the shocks, say what would run, and stop.
+    template
+        Print a commented run file.
+    out
+        Folder of the outputs, in place of the file's.
+    json
+        Print JSON for machines instead of tables.
+    quiet
+        No progress on the error stream.
+    verbose
+        Timings, data hash and versions on the error stream.
+    """
+    from backtests.cli import run_file, running
+
+    if template:
+        print(run_file.template(), end="")
+        return
+    if file is None:
+        raise UsageError(
+            "no run file", fix="ballast run --template > run.toml writes one."
+        )
+    with Meter(quiet, verbose) as meter:
+        plan = run_file.read_run(file)
+        if out is not None:
+            plan = replace(plan, outputs=replace(plan.outputs, folder=out))
+        if check:
+            running.show_plan(plan, json=json)
+            return
+        finished = running.execute(plan, meter)
+    running.show_finished(finished, json=json)
+
+
+@app.command(help_epilogue=epilogue("completion"))
+def completion(shell: str, /) -> None:
+    """Print a completion script for a shell; completing never starts Python.
+
+    Parameters
+    ----------
+    shell
+        bash, zsh or fish.
+    """
+    from backtests.cli.completion import script
+
+    print(script(shell, app), end="")
+
+
+@app.command(help_epilogue=epilogue("schema"))
+def schema(document: str | None = None, /) -> None:
+    """Print the JSON Schema of what a command prints with --json; or their names.
+
+    Parameters
+    ----------
+    document
+        Such as stress, propose or data-check.
+    """
+    from backtests.cli import show
+    from backtests.cli.documents import FIELDS
+    from backtests.cli.documents import schema as schema_of
+
+    if document is None:
+        print("\n".join(FIELDS))
+        return
+    print(show.json_text(schema_of(document)))

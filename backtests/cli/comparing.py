@@ -31,7 +31,8 @@ def compare(first: Path, second: Path, *, exit_code: bool, json: bool) -> int:
     """Show the difference of two folders; the exit status asked for."""
     found = diff(first, second)
     if json:
-        show.emit_json(found.to_dict() | {"folders": [str(first), str(second)]})
+        document = found.to_dict() | {"folders": [str(first), str(second)]}
+        show.emit_json(document, "backtest-diff")
     else:
         tables(found, first, second)
     return 1 if exit_code and not found.identical else 0

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from cyclopts import App, Parameter
 
+from backtests.cli.examples import epilogue
 from backtests.cli.options import Prices, names
 from engine.errors import UsageError
 
@@ -16,6 +17,7 @@ data_app = App(
     name="data",
     help="Describe a price source, keep snapshots, and check prices.",
     help_format="plaintext",
+    help_epilogue=epilogue("data"),
 )
 Json = Annotated[bool, Parameter(negative=())]
 
@@ -46,7 +48,7 @@ def describe(
     inspect.data(source or Prices(), export=out, resembles=resembles, json=json)
 
 
-@data_app.command
+@data_app.command(help_epilogue=epilogue("data pull"))
 def pull(
     *,
     store: Path,
@@ -86,7 +88,7 @@ def pull(
             print(f"! missing {ticker}: {reason}")
 
 
-@data_app.command(name="import")
+@data_app.command(name="import", help_epilogue=epilogue("data import"))
 def import_(
     *,
     store: Path,
@@ -138,7 +140,7 @@ def import_(
     _show_snapshots([snapshot], store, json=json)
 
 
-@data_app.command(name="list")
+@data_app.command(name="list", help_epilogue=epilogue("data list"))
 def list_(*, store: Path, json: Json = False) -> None:
     """List the snapshots of a folder; a damaged one says so.
 
@@ -154,7 +156,7 @@ def list_(*, store: Path, json: Json = False) -> None:
     _show_snapshots(list_snapshots(store), store, json=json)
 
 
-@data_app.command
+@data_app.command(help_epilogue=epilogue("data check"))
 def check(
     *,
     source: Prices | None = None,
@@ -195,7 +197,7 @@ def check(
     if out is not None:
         write_csv(out, report.to_frame())
     if json:
-        show.emit_json(report.to_dict())
+        show.emit_json(report.to_dict(), "data-check", panel=panel)
         return report.exit_status
     print(
         show.table(
@@ -219,7 +221,7 @@ def check(
     return report.exit_status
 
 
-@data_app.command
+@data_app.command(help_epilogue=epilogue("data repair"))
 def repair(
     *,
     steps: Path,
@@ -261,7 +263,11 @@ def repair(
     }
     write_atomic(record, json_module.dumps(content, indent=1, allow_nan=False) + "\n")
     if json:
-        show.emit_json(content)
+        show.emit_json(
+            content | {"written": [str(out), str(record)]},
+            "data-repair",
+            panel=repaired,
+        )
         return
     print(
         show.table(
@@ -297,7 +303,10 @@ def _show_snapshots(snapshots: Any, store: Path, *, json: bool) -> None:
     from backtests.cli import show
 
     if json:
-        show.emit_json([s.to_dict() for s in snapshots])
+        show.emit_json(
+            {"store": str(store), "snapshots": [s.to_dict() for s in snapshots]},
+            "data-snapshots",
+        )
         return
     print(
         show.table(

@@ -71,7 +71,9 @@ def run_demo(
     written = write_report(out / "report.html", inputs)
     if json:
         study = None if inputs.seeds is None else inputs.seeds.to_dict("records")
-        show.emit_json(show.job_dict(job, written) | {"seeds": study})
+        show.emit_json(
+            show.job_dict(job, written) | {"seeds": study}, "demo", panel=panel
+        )
         return
     show.stress_table(job.stress)
     show.proposal_table(job.proposal, "USD")

@@ -85,13 +85,15 @@ def data(
     if export is not None:
         export = write_prices(panel, export)
         if json:
-            show.emit_json(describe(panel) | {"written": str(export)})
+            show.emit_json(
+                describe(panel) | {"written": str(export)}, "data", panel=panel
+            )
             return
         print(f"{'SYNTHETIC ' if panel.synthetic else ''}prices written to {export}")
         return
     facts = describe(panel)
     if json:
-        show.emit_json(facts)
+        show.emit_json(facts, "data", panel=panel)
         return
     if panel.synthetic:
         show.stamps(["SYNTHETIC prices: nothing here happened."])
@@ -124,7 +126,9 @@ def _resembles(panel: PricePanel, path: Path, *, json: bool) -> None:
     metadata = metadata[metadata["ticker"].isin(common)]
     frame = resemblance(real.to_frame(), mine.to_frame(), metadata)
     if json:
-        show.emit_json(frame.to_dict("records"))
+        show.emit_json(
+            {"rows": frame.to_dict("records")}, "data-resembles", panel=panel
+        )
         return
     show.stamps(["SYNTHETIC beside real prices."])
     print(frame.to_string(index=False, float_format=lambda x: f"{x:.3f}"))
@@ -137,19 +141,18 @@ def shocks(
     if not moves:
         rows = [CheapModelShock(p, severity=shock.severity) for p in PRESETS]
         if json:
-            show.emit_json(
-                [
-                    {
-                        "name": s.name,
-                        "citation": s.citation,
-                        "known_from": str(s.known_from),
-                        "cost_surprise": s.cost_surprise,
-                        "demand_gap": s.demand_gap,
-                        "parameters": s.parameters,
-                    }
-                    for s in rows
-                ]
-            )
+            presets = [
+                {
+                    "name": s.name,
+                    "citation": s.citation,
+                    "known_from": s.known_from,
+                    "cost_surprise": s.cost_surprise,
+                    "demand_gap": s.demand_gap,
+                    "parameters": s.parameters,
+                }
+                for s in rows
+            ]
+            show.emit_json({"presets": presets}, "shocks")
             return
         print(
             show.table(
@@ -177,7 +180,15 @@ def shocks(
     chosen = CheapModelShock(shock.preset, severity=shock.severity)
     frame = chosen.moves(model.universe, model).to_frame()
     if json:
-        show.emit_json(frame.to_dict("records"))
+        show.emit_json(
+            {
+                "name": chosen.name,
+                "citation": chosen.citation,
+                "moves": frame.to_dict("records"),
+            },
+            "shocks-moves",
+            panel=panel,
+        )
         return
     if panel.synthetic:
         show.stamps(["AI-basket betas are from SYNTHETIC prices."])
@@ -215,7 +226,9 @@ def comparison(found: Comparison, panel: PricePanel, *, out: Path | None, json: 
                 "failures": [list(f) for f in found.failures],
                 "data_hash": panel.content_hash,
                 "synthetic": panel.synthetic,
-            }
+            },
+            "covariance",
+            panel=panel,
         )
         return
     if panel.synthetic:
@@ -223,7 +236,9 @@ def comparison(found: Comparison, panel: PricePanel, *, out: Path | None, json: 
     print(found)
 
 
-def model_checks(found: RiskBacktest, *, out: Path | None, json: bool) -> None:
+def model_checks(
+    found: RiskBacktest, panel: PricePanel, *, out: Path | None, json: bool
+) -> None:
     """Show the tests of models of risk; write the table, or all of it, to a file."""
     if out is not None:
         if out.suffix == ".json":
@@ -235,7 +250,7 @@ def model_checks(found: RiskBacktest, *, out: Path | None, json: bool) -> None:
                 "unknown file type", received=out.name, expected=".csv or .json"
             )
     if json:
-        show.emit_json(found.to_dict())
+        show.emit_json(found.to_dict(), "risk", panel=panel)
         return
     if found.synthetic:
         show.stamps(["SYNTHETIC prices: they say nothing about real markets."])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from engine.errors import UsageError
+from engine.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from backtests.job import Settings
@@ -127,6 +128,8 @@ class Run:
     """Print JSON for machines instead of tables."""
     quiet: Annotated[bool, Parameter(negative=())] = False
     """No progress on the error stream."""
+    verbose: Annotated[bool, Parameter(negative=())] = False
+    """Timings, solver path, data hash and versions on the error stream."""
 
     def book(self, path: Path | str, prices: Prices) -> Portfolio:
         """Read the portfolio file; its weights need a value."""
@@ -183,6 +186,7 @@ class ChosenShock(Shock):
                 "unknown shock",
                 received=repr(self.shock),
                 expected=f"{CHEAP_MODEL}, or a scenario file ending in .toml",
+                fix=_meant_shock(self.shock),
             )
         if self.preset != Shock.preset:
             raise UsageError(
@@ -211,6 +215,18 @@ class ChosenShock(Shock):
         if self.shock_horizon is not None:
             shock = shock.with_horizon(self.shock_horizon)
         return shock.with_severity(shock.parameters["severity"] * self.severity)
+
+
+def _meant_shock(word: str) -> str:
+    """A sentence for a --shock that is none: a preset or an episode by mistake."""
+    from engine.shocks import library
+    from engine.shocks.chain import ALL_PRESETS
+
+    if word in ALL_PRESETS:
+        return f"Did you mean --preset {word}?"
+    if word in library():
+        return f"Did you mean --replay {word}?"
+    return did_you_mean(word, [CHEAP_MODEL, *ALL_PRESETS, *library()])
 
 
 @Parameter(name="*")
@@ -457,8 +473,12 @@ def numbers_by_key(flag: str, entries: tuple[str, ...]) -> float | dict[str, flo
 class Meter:
     """Progress on the error stream, shown once a step has taken two seconds."""
 
-    def __init__(self, quiet: bool) -> None:
+    def __init__(self, quiet: bool, verbose: bool = False) -> None:
+        if quiet and verbose:
+            raise UsageError("--quiet and --verbose contradict each other")
         self.quiet = quiet
+        self.verbose = verbose
+        self.since = time.perf_counter()
         self.bar: Any = None
         self.total = -1
         self.title = ""
@@ -478,6 +498,21 @@ class Meter:
             self.total, self.title = total, title
         # update() keeps the delay and the interval; refresh() would print at once.
         self.bar.update(done - self.bar.n)
+
+    def stage(self, name: str, panel: Any = None) -> None:
+        """Say how long a stage took, and which prices it read; --verbose only."""
+        now = time.perf_counter()
+        if self.verbose:
+            self.close()
+            print(f"ballast: {name}: {now - self.since:.2f} s", file=sys.stderr)
+            if panel is not None:
+                from backtests._identity import versions
+
+                hashed = f"{panel.source}, {panel.content_hash}"
+                print(f"ballast: data hash: {hashed}", file=sys.stderr)
+                found = ", ".join(f"{k} {v}" for k, v in versions().items())
+                print(f"ballast: versions: {found}", file=sys.stderr)
+        self.since = now
 
     def close(self) -> None:
         """Remove the bar."""

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from backtests.cli.examples import epilogue
 from backtests.cli.options import Prices, Shock
 from engine.errors import UsageError
 
@@ -14,6 +15,7 @@ shocks_app = App(
     name="shocks",
     help="Presets, dated episodes, their replay, and the validation on real prices.",
     help_format="plaintext",
+    help_epilogue=epilogue("shocks"),
 )
 Json = Annotated[bool, Parameter(negative=())]
 
@@ -49,7 +51,7 @@ def presets(
     )
 
 
-@shocks_app.command
+@shocks_app.command(help_epilogue=epilogue("shocks library"))
 def library(*, json: Json = False) -> None:
     """List the dated episodes that can be replayed.
 
@@ -63,12 +65,14 @@ def library(*, json: Json = False) -> None:
 
     found = episodes()
     if json:
-        show.emit_json(found.to_frame().to_dict("records"))
+        show.emit_json(
+            {"episodes": found.to_frame().to_dict("records")}, "shocks-library"
+        )
         return
     print(found)
 
 
-@shocks_app.command
+@shocks_app.command(help_epilogue=epilogue("shocks check"))
 def check(path: Path, /, *, json: Json = False) -> None:
     """Read a scenario file without prices: what it holds, or what is wrong with it.
 
@@ -101,7 +105,7 @@ def check(path: Path, /, *, json: Json = False) -> None:
         for s in (*found.shocks, *found.parts)
     ]
     if json:
-        show.emit_json({"file": str(path), "shocks": rows})
+        show.emit_json({"file": str(path), "shocks": rows}, "shocks-check")
         return
     cells = [
         (
@@ -119,7 +123,7 @@ def check(path: Path, /, *, json: Json = False) -> None:
     print(show.table(columns, cells))
 
 
-@shocks_app.command
+@shocks_app.command(help_epilogue=epilogue("shocks replay"))
 def replay(name: str, /, *, source: Prices | None = None, json: Json = False) -> None:
     """Show what an episode did to every asset of the prices, and how it is known.
 
@@ -159,7 +163,9 @@ def replay(name: str, /, *, source: Prices | None = None, json: Json = False) ->
                 "synthetic": panel.synthetic,
                 "no_way_to_replay": refused,
                 "moves": rows.to_dict("records"),
-            }
+            },
+            "shocks-replay",
+            panel=panel,
         )
         return
     if panel.synthetic:
@@ -174,7 +180,7 @@ def replay(name: str, /, *, source: Prices | None = None, json: Json = False) ->
         print(f"\nno way to replay: {', '.join(refused)}")
 
 
-@shocks_app.command
+@shocks_app.command(help_epilogue=epilogue("shocks validate"))
 def validate(
     *,
     source: Prices | None = None,
@@ -212,7 +218,9 @@ def validate(
         target = out if out.suffix == ".html" else out / "validation.html"
         written = write_page(target, result)
     if json:
-        show.emit_json(result.to_dict() | {"report": written and str(written)})
+        show.emit_json(
+            result.to_dict() | {"report": written and str(written)}, "shocks-validate"
+        )
         return
     for title, frame in (("all names", result.table), ("common", result.common)):
         print(f"\n{title}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -53,8 +55,26 @@ def json_text(value: Any) -> str:
     return json.dumps(plain(value), indent=2, allow_nan=False)
 
 
-def emit_json(value: Any) -> None:
-    """Print one JSON document; NaN becomes null."""
+def emit_json(
+    value: Any, command: str | None = None, *, panel: Any = None, source: Any = None
+) -> None:
+    """Print one JSON document; NaN and infinity become null, dates ISO text.
+
+    Parameters
+    ----------
+    value : mapping
+        The command's own fields (`backtests.cli.documents` states them).
+    command : str
+        Names the schema: ``"ballast.<command>/1"``.
+    panel : PricePanel, optional
+        Prices the figures came from, for the provenance.
+    source : mapping, optional
+        Further entries of the provenance.
+    """
+    if command is not None:
+        from backtests.cli.documents import enveloped
+
+        value = enveloped(value, command, panel=panel, source=source)
     print(json_text(value))
 
 
@@ -72,13 +92,40 @@ def plain(value: Any) -> Any:
         return float(value) if math.isfinite(value) else None
     if isinstance(value, np.integer):
         return int(value)
-    return str(value)
+    if isinstance(value, np.bool_):
+        return bool(value)
+    if value != value:  # NaT
+        return None
+    return _iso(value)
+
+
+def _iso(value: Any) -> str:
+    """Dates as YYYY-MM-DD where they carry no time of day; anything else as text."""
+    if isinstance(value, np.datetime64):
+        value = np.datetime_as_string(value, unit="auto")
+    text = value.isoformat() if hasattr(value, "isoformat") else str(value)
+    return text.removesuffix("T00:00:00").removesuffix("T00:00")
+
+
+def coloured(stream: Any) -> bool:
+    """Whether ``stream`` takes colours: NO_COLOR, FORCE_COLOR, then a terminal."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    force = os.environ.get("FORCE_COLOR", "")
+    if force:
+        return force != "0"
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, code: str, stream: Any) -> str:
+    """Text in a colour, where the stream takes it."""
+    return f"\x1b[{code}m{text}\x1b[0m" if coloured(stream) else text
 
 
 def stamps(lines: Iterable[str]) -> None:
     """Print what must be read before the numbers."""
     for text in lines:
-        print(f"! {text}")
+        print(f"{paint('!', '1;33', sys.stdout)} {text}")
 
 
 def stress_table(report: Any, realised: Any = None) -> None:

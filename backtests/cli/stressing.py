@@ -12,7 +12,7 @@ from engine._base import check_labels
 from engine._stress import StressReport
 from engine.data.files import read_table
 from engine.data.panel import PricePanel
-from engine.errors import DataError
+from engine.errors import DataError, did_you_mean
 
 ALIGNMENT = (
     "each venue's first close that can contain the news, in local currency; losses in "
@@ -70,6 +70,7 @@ def explanations(report: StressReport, tickers: Sequence[str]) -> dict[str, str]
                 "--explain names an asset without a move",
                 asset=ticker,
                 expected=", ".join(moves.assets[:20]),
+                fix=did_you_mean(ticker, moves.assets),
             )
     return {t: moves.explain(t) for t in tickers}
 

@@ -19,7 +19,7 @@ from engine.errors import ModelError, UsageError
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
-_FROM_FLAGS = ("out", "json", "quiet")
+_FROM_FLAGS = ("out", "json", "quiet", "verbose")
 
 
 def run_file(
@@ -111,7 +111,7 @@ def show_sweep(result: SweepResult, *, out: Path | None = None, json: bool) -> N
     if json:
         cells = result.to_frame().replace({np.nan: None}).to_dict("records")
         show.emit_json(
-            {"cells": cells, "summary": summary, "words": list(result.words())}
+            {"cells": cells, "summary": summary, "words": list(result.words())}, "sweep"
         )
         return
     show.stamps(summary.get("stamps", ()))

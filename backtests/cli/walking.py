@@ -45,6 +45,16 @@ def _limits_and_book(
     return shock_limits(book, scenarios, on_prices(settings, panel)), book
 
 
+def chosen_rules(
+    portfolio: Portfolio, panel: PricePanel, settings: Settings, chosen: Sequence[str]
+) -> tuple[Sequence[Any], Portfolio]:
+    """Return the strategies of some names, and the priced book they start from."""
+    for name in chosen:  # a name nobody knows costs no fit
+        rulebook.parameters(name)
+    limits, book = _limits_and_book(portfolio, panel, settings)
+    return named_rules(chosen, weights_of(book), settings, limits, panel), book
+
+
 def compare(
     portfolio: Portfolio,
     panel: PricePanel,
@@ -54,10 +64,7 @@ def compare(
     progress: Any = None,
 ) -> list[BacktestResult]:
     """Walk the chosen strategies forward over the same dates and costs."""
-    for name in chosen:  # a name nobody knows costs no fit
-        rulebook.parameters(name)
-    limits, book = _limits_and_book(portfolio, panel, settings)
-    compared = named_rules(chosen, weights_of(book), settings, limits, panel)
+    compared, book = chosen_rules(portfolio, panel, settings, chosen)
     return list(
         walk(compared, panel, settings, initial_value=book.value, progress=progress)
     )

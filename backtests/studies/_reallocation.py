@@ -245,6 +245,24 @@ def shock_losses(
     return pd.DataFrame(rows).set_index("date")
 
 
+def tables_of(
+    results: Mapping[str, BacktestResult], losses: pd.DataFrame, panel: PricePanel
+) -> dict[str, Any]:
+    """Every table of one book: the rules, the windows, what it takes to break even."""
+    hold = results["hold"]
+    rows = np.searchsorted(panel.dates, hold.dates)
+    basket = panel.prices[rows][:, [panel.index("SMH"), panel.index("SPY")]]
+    excess = np.diff(np.log(basket), axis=0) @ np.array([1.0, -1.0])
+    even = break_even(results["shock-aware"], hold, excess, losses)
+    return {
+        "main": main_table(results, losses),
+        "windows": windows_table(results),
+        "break_even": pd.Series(even),
+        "shock_losses": losses,
+        "overfitting": overfitting(results),
+    }
+
+
 def main_table(
     results: Mapping[str, BacktestResult], losses: pd.DataFrame
 ) -> pd.DataFrame:

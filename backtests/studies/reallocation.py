@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
 
 from backtests.studies import _reallocation as study
 from backtests.studies._reallocation_text import page
 
 
-def main() -> None:
+def main(tokens: Sequence[str] | None = None) -> None:
     """Run the study and write its tables and page."""
     parser = argparse.ArgumentParser(description="the reallocation study")
     parser.add_argument("--data", type=Path, required=True)
@@ -27,7 +25,7 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=study.Plan.limit)
     parser.add_argument("--start", default=study.Plan.start)
     parser.add_argument("--end", default=study.Plan.end)
-    given = parser.parse_args()
+    given = parser.parse_args(tokens)
     plan = study.Plan(limit=given.limit, start=given.start, end=given.end)
     panel = study.load_market(given.data, plan)
     runs, tables = given.out / "runs", given.out / "tables"
@@ -42,20 +40,7 @@ def main() -> None:
         if not {"hold", "shock-aware"} <= set(results):
             raise SystemExit(f"{name}: {failed}")
         losses = study.shock_losses(results, panel, plan, tickers)
-        hold = results["hold"]
-        rows = np.searchsorted(panel.dates, hold.dates)
-        basket = panel.prices[rows][:, [panel.index("SMH"), panel.index("SPY")]]
-        excess = np.diff(np.log(basket), axis=0) @ np.array([1.0, -1.0])
-        found[name] = {
-            "main": study.main_table(results, losses),
-            "windows": study.windows_table(results),
-            "break_even": pd.Series(
-                study.break_even(results["shock-aware"], hold, excess, losses)
-            ),
-            "shock_losses": losses,
-            "overfitting": study.overfitting(results),
-            "failed": failed,
-        }
+        found[name] = study.tables_of(results, losses, panel) | {"failed": failed}
         for kind in ("main", "windows", "break_even", "shock_losses"):
             slug = name.replace(" ", "-")
             found[name][kind].to_csv(tables / f"{slug}-{kind}.csv")

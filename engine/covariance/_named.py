@@ -12,7 +12,7 @@ from engine.covariance._ewma import ewma
 from engine.covariance._factor import FactorCovariance
 from engine.covariance._shrinkage import ledoit_wolf
 from engine.covariance._spectral import nonlinear_shrinkage
-from engine.errors import ModelError, UsageError
+from engine.errors import ModelError, UsageError, did_you_mean
 
 Estimator = Callable[[np.ndarray], Any]
 
@@ -72,6 +72,7 @@ def named(name: str) -> Estimator:
             "unknown covariance estimator",
             received=repr(name),
             expected=", ".join(names()),
+            fix=did_you_mean(name, names()),
         )
     return known[name]
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from engine.errors import DataError, StoreError
+from engine.data.dialect import encoding_of, read_figures, separator_of
+from engine.errors import DataError, InputNote, StoreError
 
 _PARQUET = (".parquet", ".pq")
 _CSV = (".csv", ".csv.gz", ".csv.xz", ".csv.bz2", ".csv.zst", ".txt", ".tsv")
@@ -51,15 +52,14 @@ def read_table(source: Any, *, what: str):
             if table.index.name is not None:
                 table = table.reset_index()
         elif path.name.lower().endswith(_CSV):
-            separator = "\t" if path.suffix == ".tsv" else ","
-            table = _read_csv(path, separator)
+            table = _read_csv(path, "\t" if path.suffix == ".tsv" else ",", what=what)
         else:
             raise DataError(
                 f"{what}: unknown file type",
                 received=path.name,
                 expected=".csv, .csv.gz, .tsv or .parquet",
             )
-    except DataError:
+    except (DataError, InputNote):
         raise
     except Exception as error:  # pandas, pyarrow and zlib raise many kinds
         reason = str(error).strip().splitlines()
@@ -77,20 +77,34 @@ def read_table(source: Any, *, what: str):
     return table
 
 
-def _read_csv(path: Path, separator: str):
+def _read_csv(path: Path, separator: str, *, what: str):
     """Read a CSV with tickers as written: 005930 keeps its zeros, NA is a name."""
     import pandas as pd
 
-    columns = pd.read_csv(path, sep=separator, nrows=0).columns
+    encoding = encoding_of(path)
+    heading = pd.read_csv(path, sep="\0", nrows=0, encoding=encoding).columns
+    separator = separator_of(" ".join(map(str, heading)), separator)
+    columns = pd.read_csv(path, sep=separator, nrows=0, encoding=encoding).columns
     labels = [c for c in columns if str(c).strip().lower() == "ticker"]
-    return pd.read_csv(
+    table = pd.read_csv(
         path,
         sep=separator,
+        encoding=encoding,
         low_memory=False,
-        dtype=dict.fromkeys(labels, str),
+        dtype=str if separator == ";" else dict.fromkeys(labels, str),
         keep_default_na=False,
         na_values={c: [""] if c in labels else list(_MISSING) for c in columns},
     )
+    if separator != ";" and what != "portfolio":
+        return table  # figures with commas in quotes are refused where they are used
+    return read_figures(
+        table, separator=separator, source=path.name, skip={*labels, *_dated(columns)}
+    )
+
+
+def _dated(columns: Any) -> list[Any]:
+    """Columns of dates, which points may separate."""
+    return [c for c in columns if str(c).strip().lower() in ("date", "datum")]
 
 
 def csv_header(path: Path) -> list[str]:
@@ -103,8 +117,11 @@ def csv_header(path: Path) -> list[str]:
     if name.endswith(_PARQUET) or name.endswith((".xz", ".bz2", ".zst")):
         return []
     try:
-        with opener(path, "rt", encoding="utf-8-sig", newline="") as handle:
-            rows = csv.reader(handle, delimiter="\t" if name.endswith(".tsv") else ",")
+        encoding = encoding_of(path).replace("utf-8", "utf-8-sig")
+        with opener(path, "rt", encoding=encoding, newline="") as handle:
+            usual = "\t" if name.endswith(".tsv") else ","
+            line = handle.readline()
+            rows = csv.reader([line], delimiter=separator_of(line, usual))
             return [c.strip() for c in next(rows, [])]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"cannot read {path}", received=str(error)) from error

@@ -139,7 +139,7 @@ def load_panel(
             panel = panel.select(tickers)
         return panel if start is end is None else panel.between(start, end)
     wanted = None if tickers is None else list(dict.fromkeys(tickers))
-    frames = _frames(source, wanted, start, end)
+    frames = _frames(source, wanted, start, end, price_basis)
     prices = wide_table(frames.prices, what=frames.source)
     events = _actions(actions, dividend_basis, frames.actions)
     if events is not None:
@@ -269,13 +269,13 @@ def _membership(given: Any) -> Membership:
     return Membership.read(given)
 
 
-def _frames(source: Any, tickers, start, end) -> Frames:
+def _frames(source: Any, tickers, start, end, basis: str | None = None) -> Frames:
     if isinstance(source, Provider) and not isinstance(source, (str, Path)):
         return source.load(tickers, start, end)
     if hasattr(source, "columns") and hasattr(source, "index"):
-        return from_table(source, "DataFrame")
+        return from_table(source, "DataFrame", price_basis=basis)
     if isinstance(source, (list, tuple)):
-        return merge([_read_one(Path(p)) for p in source], "several files")
+        return merge([_read_one(Path(p), basis) for p in source], "several files")
     if isinstance(source, str) and not Path(source).exists() and _is_name(source):
         return provider(source).load(tickers, start, end)
     if not isinstance(source, (str, Path)):
@@ -289,15 +289,15 @@ def _frames(source: Any, tickers, start, end) -> Frames:
         files = sorted(f for f in path.iterdir() if f.is_file() and is_table(f))
         if not files:
             raise DataError("no CSV or Parquet file in the folder", received=str(path))
-        return merge([_read_one(f) for f in files], str(path.name))
-    return _read_one(path)
+        return merge([_read_one(f, basis) for f in files], str(path.name))
+    return _read_one(path, basis)
 
 
 def _is_name(text: str) -> bool:
     return text.replace("-", "").replace("_", "").isalnum()
 
 
-def _read_one(path: Path) -> Frames:
+def _read_one(path: Path, basis: str | None = None) -> Frames:
     if path.exists() and path.is_file() and path.stat().st_size:
         header = csv_header(path) if is_table(path) else []
         repeated = sorted({c for c in header if header.count(c) > 1})
@@ -308,7 +308,8 @@ def _read_one(path: Path) -> Frames:
                 fix="Keep one column per ticker.",
             )
     table = read_table(path, what="prices")
-    frames = from_table(table, path.name, stem=path.name.split(".")[0])
+    stem = path.name.split(".")[0]
+    frames = from_table(table, path.name, stem=stem, price_basis=basis)
     return frames._replace(synthetic=SYNTHETIC_MARK in path.name.lower())
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from engine._base import Value, check_labels, frozen_array
 from engine.data.files import read_table
+from engine.data.holdings import percentages, refuse_label, renaming, wrong_total
 from engine.data.panel import PricePanel, _last_valid
 from engine.data.universe import check_currency
 from engine.data.view import MarketView
@@ -138,8 +139,7 @@ class Portfolio(Value):
                 "weights do not sum to one",
                 received=f"{total:.6f}",
                 expected="1, cash included",
-                fix=f"Add CASH:{base_currency} with {1 - total:.6f}, or correct them; "
-                "nothing is rescaled.",
+                fix=wrong_total(total, names, base_currency),
             )
         is_cash = [n.startswith(CASH_PREFIX) for n in names]
         assets = [n for n, c in zip(names, is_cash, strict=True) if not c]
@@ -195,12 +195,16 @@ class Portfolio(Value):
             raise DataError(
                 "portfolio has no column 'ticker'",
                 received=", ".join(table.columns),
+                fix=renaming(table.columns, "ticker"),
             )
         given = [c for c in _QUANTITIES if c in table.columns]
         if len(given) != 1:
             raise DataError(
                 "a portfolio states exactly one of shares, value, weight",
                 received=", ".join(given) or "none of them",
+                fix=renaming(table.columns, "shares", "value", "weight")
+                if not given
+                else "Keep one of them.",
             )
         unknown = set(table.columns) - {
             "ticker",
@@ -215,10 +219,21 @@ class Portfolio(Value):
                 "unknown column in the portfolio",
                 received=", ".join(sorted(unknown)),
                 expected="ticker, shares|value|weight, currency, cost_basis, tax_rate",
+                fix="Leave it out; what assets are goes into the universe "
+                "(CLI: --universe).",
             )
         kind = given[0]
         tickers = table["ticker"].fillna("").astype(str).str.strip()
+        if (tickers == "").any():
+            row = int(np.argmax((tickers == "").to_numpy())) + 1
+            raise DataError(
+                "the portfolio holds an empty or non-text label",
+                received=f"row {row} after the heading",
+                fix="Name the asset, or remove the row.",
+            )
         check_labels(list(tickers), name="the portfolio", what="ticker")
+        if kind == "weight":
+            table = percentages(table, tickers)
         numbers = _column(table, kind, tickers)
         if value is not None and kind != "weight":
             raise DataError(
@@ -297,6 +312,9 @@ class Portfolio(Value):
                 received=f"{self.base_currency} and {panel.base_currency}",
                 fix="Load the panel with base_currency= of the portfolio.",
             )
+        for asset in self.assets:
+            if asset not in panel.universe:
+                refuse_label(asset, panel.tickers)
         columns = [panel.index(a) for a in self.assets]
         prices = _last_valid(panel.prices[:, columns]) if columns else np.empty(0)
         if np.isnan(prices).any():
@@ -436,5 +454,8 @@ def _column(table, name: str, tickers, *, missing: float | None = None) -> np.nd
             f"column {name} holds something that is not a number",
             asset=str(tickers.iloc[i]),
             received=repr(column.iloc[i]),
+            expected="a number alone, such as 1234.5",
+            fix="A currency goes into the column currency, a short position takes a "
+            "minus.",
         )
     return np.where(empty, missing, numbers) if missing is not None else numbers

@@ -6,10 +6,13 @@ rows out of order, a ticker or a date given twice, cells of text.
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
+from engine.data.dialect import read_dates
 from engine.data.provider import Frames
-from engine.errors import DataError
+from engine.errors import DataError, InputNote
 
 _CLOSE_NAMES = ("close", "adj_close", "adj close", "price")
 _ONE_TICKER_COLUMNS = frozenset(
@@ -19,8 +22,13 @@ _ONE_TICKER_COLUMNS = frozenset(
 """A file with any other column is a wide table, whose columns are all tickers."""
 
 
-def from_table(table, source: str, stem: str | None = None) -> Frames:
-    """Recognise wide, tidy, or the file of one ticker."""
+def from_table(
+    table, source: str, stem: str | None = None, price_basis: str | None = None
+) -> Frames:
+    """Recognise wide, tidy, or the file of one ticker.
+
+    ``price_basis`` chooses where a file holds both a close and an adjusted one.
+    """
     import pandas as pd
 
     table = table.copy(deep=False)
@@ -29,16 +37,31 @@ def from_table(table, source: str, stem: str | None = None) -> Frames:
             raise DataError("both the index and a column are dates", received=source)
         table = table.rename_axis("date").reset_index()
     lower = {str(c).lower(): c for c in table.columns}
+    first = str(table.columns[0])
+    if "date" not in lower and first.startswith("Unnamed: 0"):
+        # An index without a name, as pandas writes it.
+        lower["date"] = table.columns[0]
     if "date" not in lower:
         raise DataError(
             f"{source}: no column 'date'",
             received=", ".join(map(str, table.columns[:8])),
             expected="date and one column per ticker, or date, ticker, close",
+            fix="Name the column of dates 'date'.",
         )
+    for word in ("symbol", "isin", "instrument"):
+        if word in lower and "ticker" not in lower:
+            raise DataError(
+                f"{source}: no column 'ticker'",
+                received=", ".join(map(str, table.columns[:8])),
+                fix=f"Name the column '{lower[word]}' 'ticker'.",
+            )
     table = table.rename(columns={lower["date"]: "date"})
     if len(table) == 0:
         raise DataError(f"{source}: no rows")
     table["date"] = _dates(table["date"], source)
+    if "ticker" in lower or (stem is not None and set(lower) <= _ONE_TICKER_COLUMNS):
+        table = _one_close(table, lower, source, price_basis)
+        lower = {str(c).lower(): c for c in table.columns}
     if "ticker" in lower:
         return _from_tidy(table.rename(columns=lambda c: str(c).lower()), source)
     close = next((lower[c] for c in _CLOSE_NAMES if c in lower), None)
@@ -54,8 +77,34 @@ def from_table(table, source: str, stem: str | None = None) -> Frames:
     )
 
 
+def _one_close(table, lower, source: str, price_basis: str | None):
+    """Keep the close that the basis means where a file holds an adjusted one as well.
+
+    Vendors adjust it for splits and dividends: it is the total return.
+    """
+    adjusted = [n for n in ("adj_close", "adj close") if n in lower]
+    if "close" not in lower or not adjusted:
+        return table
+    if price_basis is None or price_basis == "raw":
+        raise DataError(
+            f"{source}: both a close and an adjusted close",
+            received=f"price_basis {price_basis or 'not stated'}",
+            expected="total_return (the adjusted close) or split_adjusted (the close)",
+            fix="Vendors divide both by later splits: neither is raw. For other "
+            "prices leave one of the columns out.",
+        )
+    left = "close" if price_basis == "total_return" else adjusted[0]
+    kept = adjusted[0] if price_basis == "total_return" else "close"
+    note = f"{source}: {lower[kept]} is read as {price_basis}; {lower[left]} is not"
+    warnings.warn(InputNote(note), stacklevel=4)
+    return table.drop(columns=[lower[n] for n in (*adjusted[1:], left)])
+
+
 def _from_tidy(table, source: str) -> Frames:
     if "close" not in table.columns:
+        for name in _CLOSE_NAMES:
+            if name in table.columns:
+                return _from_tidy(table.rename(columns={name: "close"}), source)
         raise DataError(
             f"{source}: no column 'close'", received=", ".join(table.columns)
         )
@@ -156,6 +205,9 @@ def _dates(column, source: str):
             received=column.iloc[0],
             expected="YYYY-MM-DD",
         )
+    parsed = read_dates(column, source)
+    if parsed is not None:
+        return parsed
     try:
         parsed = pd.to_datetime(column, format="ISO8601", errors="raise")
     except (ValueError, TypeError) as error:
@@ -237,6 +289,7 @@ def numbers(frame) -> np.ndarray:
                     asset=str(name),
                     date=column.index[bad][0].date(),
                     received=repr(column[bad].iloc[0]),
+                    fix="Leave the cell empty where there is no price.",
                 )
             column = numbers
         columns.append(column.to_numpy(dtype=np.float64))

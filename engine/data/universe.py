@@ -17,6 +17,7 @@ from engine._base import Value, check_labels, frozen_array, html_table
 from engine.data.roles import DOCUMENTED_ZERO_CLASSES, ROLES, role_of
 from engine.data.venues import canonical_venue
 from engine.errors import DataError
+from engine.errors import did_you_mean as _did_you_mean
 
 _TEXT_COLUMNS = (
     "name",
@@ -447,13 +448,6 @@ def _parsed(frame, name: str, tickers, kind: str) -> np.ndarray:
 
 def _text(value: Any) -> str:
     return "" if value is None or value != value else str(value)
-
-
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
-    return f"Did you mean {' or '.join(near)}?" if near else "Check the spelling."
 
 
 def universe_from(source: Any) -> Universe | None:

@@ -167,7 +167,7 @@ def test_shocks(ballast):
     _, out, _ = ballast(
         "shocks", "--json", "--severity", "2", source=False, model=False
     )
-    rows = document(out)
+    rows = document(out)["presets"]
     assert [r["name"].split(":")[1] for r in rows] == [
         "market_view",
         "substitution",
@@ -275,7 +275,7 @@ def test_backtest(ballast, tmp_path):
         "--json", "--out", tmp_path / "runs",
     )  # fmt: skip
     assert (status, err) == (0, "")
-    rows = document(out)
+    rows = document(out)["strategies"]
     assert [r["strategy"] for r in rows] == ["hold", "equal weight"]
     assert all(any("hindsight" in s for s in r["stamps"]) for r in rows)
     assert len(list((tmp_path / "runs").iterdir())) == 2
@@ -312,7 +312,7 @@ def test_a_cell_of_a_sweep_is_the_backtest_of_its_limit(ballast):
     _, out, _ = ballast(
         "backtest", ballast.book, *WALK, *limit, "--strategy", "shock-aware"
     )
-    alone = document(out)[0]
+    alone = document(out)["strategies"][0]
     _, out, _ = ballast("sweep", ballast.book, *WALK, *limit, "--grid", "limit=0.15")
     cell = document(out)["cells"][0]
     assert cell["volatility"] == alone["volatility"] > 0
@@ -384,7 +384,7 @@ def test_a_closed_pipe_is_no_error(market):
         capture_output=True,
         text=True,
     )
-    assert done.stdout == "[\n"
+    assert done.stdout == "{\n"
     assert "Traceback" not in done.stderr
 
 
@@ -411,7 +411,7 @@ def test_library_of_episodes(ballast):
     status, out, _ = ballast("shocks", "library", model=False, source=False)
     assert status == 0 and "deepseek-monday" in out and "placebo" in out
     _, out, _ = ballast("shocks", "library", "--json", model=False, source=False)
-    assert {"name", "known_from", "citation"} <= set(document(out)[0])
+    assert {"name", "known_from", "citation"} <= set(document(out)["episodes"][0])
 
 
 def test_replay_of_an_episode(ballast):

@@ -311,7 +311,10 @@ BAD_FILES = {
         HEAD + "2024-01-02,1,2\n2024-13-01,1,2\n",
         "prices.csv: not a date; received '2024-13-01'; expected YYYY-MM-DD",
     ),
-    "American dates": (HEAD + "01/02/2024,1,2\n", "not a date; received '01/02/2024'"),
+    "American dates": (
+        HEAD + "01/02/2024,1,2\n",
+        "day and month cannot be told apart; received '01/02/2024'",
+    ),
     "numeric dates": (HEAD + "20240102,1,2\n", "dates are numbers; received 20240102"),
     "time of day": (
         HEAD + "2024-01-02 16:00:00,1,2\n",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from backtests.limited import bounds_of, is_cash, on_prices, shocks_of
 from engine.data.panel import PricePanel
 from engine.data.portfolio import cash_label
-from engine.errors import DataError, UsageError
+from engine.errors import DataError, UsageError, did_you_mean
 from strategies.equal import EqualWeight
 from strategies.estimation import eligible, members_only
 from strategies.foils import HoldWithCash, HoldWithShort, HoldWithSwap
@@ -230,6 +230,7 @@ def _entry(name: str) -> tuple[_Entry, dict[str, Any]]:
             received=repr(name),
             expected=", ".join(_ENTRIES)
             + "; hold-swap:TICKER and hold-short:TICKER name the fund",
+            fix=did_you_mean(base, _ENTRIES),
         )
     return entry, ({str(field): fund.strip()} if colon else {})
 

@@ -458,7 +458,7 @@ def backtest(
         print(f"\nresults in {run.out}")
 
 
-@backtest_app.command(name="diff")
+@backtest_app.command(name="diff", help_epilogue=epilogue("backtest diff"))
 def backtest_diff(
     first: Path,
     second: Path,

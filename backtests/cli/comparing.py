@@ -32,6 +32,7 @@ def compare(first: Path, second: Path, *, exit_code: bool, json: bool) -> int:
     found = diff(first, second)
     if json:
         document = found.to_dict() | {"folders": [str(first), str(second)]}
+        document["origin"] = document.pop("provenance")
         show.emit_json(document, "backtest-diff")
     else:
         tables(found, first, second)

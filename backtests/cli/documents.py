@@ -165,7 +165,7 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         "names": Field("array", "name of each result"),
         "headline": Field("string", "the finding in a sentence"),
         "identical": Field("boolean", "whether every number is the same"),
-        "provenance": Field("list", "name, first and second of what differs"),
+        "origin": Field("list", "name, first and second of what differs in provenance"),
         "metrics": Field("list", "name, first, second and difference"),
         "sharpe": Field("object|null", "Ledoit-Wolf test of the two Sharpe ratios"),
         "sharpe_note": Field("string", "why there is no test, or what it rests on"),

@@ -32,6 +32,7 @@ _ALL = {
         "ballast backtest book.csv --hindsight-parameters --start 2022-01-03",
         "ballast backtest book.csv --strategy hold --strategy hrp --out runs",
     ),
+    "backtest diff": ("ballast backtest diff runs/hold runs/hrp",),
     "sweep": (
         "ballast sweep book.csv --grid limit=0.06,0.08 --hindsight-parameters",
         "ballast sweep book.csv --grid window=252,504 --executor processes --out cells",

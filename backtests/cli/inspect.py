@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from backtests.cli import show
+from backtests.cli.documents import enveloped
 from backtests.cli.options import Prices, Shock
 from engine.covariance import Comparison
 from engine.data.calendars import session_status
@@ -240,9 +241,10 @@ def model_checks(
     found: RiskBacktest, panel: PricePanel, *, out: Path | None, json: bool
 ) -> None:
     """Show the tests of models of risk; write the table, or all of it, to a file."""
+    document = enveloped(found.to_dict(), "risk", panel=panel)
     if out is not None:
         if out.suffix == ".json":
-            write_atomic(out, show.json_text(found.to_dict()))
+            write_atomic(out, show.json_text(document))
         elif out.suffix == ".csv":
             write_csv(out, found.table())
         else:

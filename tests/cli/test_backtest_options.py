@@ -21,7 +21,7 @@ def walked(ballast):  # noqa: F811
 
 
 def records(walked, *tokens):
-    found = json.loads(walked(*tokens, "--json"))
+    found = json.loads(walked(*tokens, "--json"))["strategies"]
     return {r["strategy"]: r for r in found}
 
 

@@ -31,7 +31,7 @@ def test_import_list_and_use(prices, tmp_path, capfd):
     assert run(["data", "import", *stated(prices), *where, "--name", "mine"]) == 0
     assert "mine" in capfd.readouterr().out
     assert run(["data", "list", *where, "--json"]) == 0
-    listed = json.loads(capfd.readouterr().out)
+    listed = json.loads(capfd.readouterr().out)["snapshots"]
     assert [s["name"] for s in listed] == ["mine"]
     assert listed[0]["price_basis"] == "raw"
     assert run(["data", "--prices", f"{store}#mine", "--json"]) == 0

@@ -35,6 +35,9 @@ def market(tmp_path_factory):
         f"[estimation]\nwindow = 60\nscenarios = 1000\n[report]\nwrite = false\n"
         f'[outputs]\nfolder = "{(folder / "run").as_posix()}"\n'
     )
+    options = ["--strategy", "hold", *WALK, *MODEL, *flags(folder)]
+    out = ["--out", str(folder / "runs"), "--quiet"]
+    assert run(["backtest", str(folder / "book.csv"), *options, *out]) == 0
     return folder
 
 
@@ -68,6 +71,10 @@ def cases(folder):
         "propose": ["propose", book, *MODEL, *where],
         "backtest": ["backtest", book, "--strategy", "hold", *WALK, *MODEL, *where],
         "sweep": ["sweep", book, "--grid", "limit=0.3", *WALK, *MODEL, *where],
+        "backtest-diff": [
+            "backtest", "diff", str(folder / "runs" / "hold"),
+            str(folder / "runs" / "hold"),
+        ],
         "run": ["run", str(folder / "run.toml"), "--quiet"],
         "run-check": ["run", str(folder / "run.toml"), "--check"],
     }  # fmt: skip

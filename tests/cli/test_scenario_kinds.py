@@ -140,7 +140,7 @@ def test_backtest_keeps_within_every_limit(ballast, committee):  # noqa: F811
     flags = ("--shock", committee, "--max-weight", "0.5", "--limit", "0.1")
     status, out, err = ballast("backtest", ballast.book, *WALK, *flags, "--json")
     assert (status, err) == (0, "")
-    rows = document(out)
+    rows = document(out)["strategies"]
     assert [r["strategy"] for r in rows] == ["hold", "hold + cash", "shock-aware"]
     assert all("hindsight parameters" in r["stamps"] for r in rows)
     # A second limit that binds harder leaves less of the book and more cash.
@@ -149,7 +149,7 @@ def test_backtest_keeps_within_every_limit(ballast, committee):  # noqa: F811
     )
     committee.write_text(tight)
     _, out, _ = ballast("backtest", ballast.book, *WALK, *flags, "--json")
-    again = document(out)
+    again = document(out)["strategies"]
     assert again[1]["volatility"] < 0.6 * rows[1]["volatility"]
     assert again[0] == rows[0]
 

@@ -322,7 +322,8 @@ def run_sweep(
                 expected="a function or class at the top level of a module",
                 fix="Move it into an importable module, or use executor='serial'.",
             ) from error
-    common = digest(factory, panel, backtest_options)
+    counted = {k: v for k, v in backtest_options.items() if k != "cache"}
+    common = digest(factory, panel, counted)
     tasks = [(cell, digest(common, cell)[:24]) for cell in cells]
     folder = None if out is None else str(Path(out))
     run = partial(

@@ -171,6 +171,8 @@ class HoldWithCash(_Foil):
 
     name: str = "hold + cash"
 
+    estimated_from = ("tickers", "window", "covariance", "funds")
+
     def propose(
         self,
         view: MarketView,
@@ -203,6 +205,8 @@ class HoldWithSwap(_Foil):
 
     into: str = "RSP"
     name: str = ""
+
+    estimated_from = ("tickers", "window", "covariance", "funds")
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -252,6 +256,8 @@ class HoldWithShort(_Foil):
     short: str = "SMH"
     most: float = 1.0
     name: str = ""
+
+    estimated_from = ("tickers", "window", "covariance", "funds")
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.most) and self.most > 0):

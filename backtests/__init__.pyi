@@ -2,11 +2,16 @@ from . import metrics as metrics
 from . import report as report
 from ._attribution import attribution as attribution
 from ._attribution import factor_split as factor_split
+from ._cross_validate import CrossValidation as CrossValidation
+from ._cross_validate import cross_validate as cross_validate
+from ._estimates import EstimateCache as EstimateCache
 from ._lookahead import assert_no_lookahead as assert_no_lookahead
 from ._sharpe_difference import SharpeDifference as SharpeDifference
 from ._sharpe_difference import sharpe_difference as sharpe_difference
 from ._simulate import SimulationArrays as SimulationArrays
 from ._simulate import simulate_weights as simulate_weights
+from ._starts import RandomisedStarts as RandomisedStarts
+from ._starts import randomised_starts as randomised_starts
 from .intervals import metric_intervals as metric_intervals
 from .job import JobResult as JobResult
 from .job import Settings as Settings

@@ -26,7 +26,7 @@ import numpy as np
 
 from backtests._identity import describe, digest, versions
 from backtests._time_limit import time_allowed
-from backtests._written import Damaged, NotWritable, from_bytes, to_bytes
+from backtests._written import DamagedError, NotWritableError, from_bytes, to_bytes
 from engine.data.panel import PricePanel
 from engine.data.view import MarketView
 from engine.errors import StoreError, UsageError
@@ -107,7 +107,7 @@ class EstimateCache:
             return True, from_bytes(self._path(key).read_bytes(), key)
         except FileNotFoundError:
             return False, None
-        except (Damaged, OSError):
+        except (DamagedError, OSError):
             self._counts[2] += 1
             return False, None
 
@@ -116,7 +116,7 @@ class EstimateCache:
         self._counts[1] += 1
         try:
             content = to_bytes(value, key)
-        except NotWritable as reason:
+        except NotWritableError as reason:
             self._counts[3] += 1
             with contextlib.suppress(Exception):  # what cannot be copied is not kept
                 self._held[key] = (copy.deepcopy(value),)

@@ -21,11 +21,11 @@ from engine._base import Value
 _OURS = ("engine.", "strategies.", "backtests.")
 
 
-class NotWritable(TypeError):
+class NotWritableError(TypeError):
     """Something that only pickle could write."""
 
 
-class Damaged(ValueError):
+class DamagedError(ValueError):
     """Bytes that are not what was written."""
 
 
@@ -34,7 +34,7 @@ def to_bytes(value: Any, key: str) -> bytes:
 
     Raises
     ------
-    NotWritable
+    NotWritableError
         Names the type that has no plain form.
     """
     arrays: list[np.ndarray] = []
@@ -46,17 +46,17 @@ def to_bytes(value: Any, key: str) -> bytes:
 
 
 def from_bytes(content: bytes, key: str) -> Any:
-    """Read what `to_bytes` wrote under the same key; `Damaged` where it is not that."""
+    """Read what `to_bytes` wrote under the same key; `DamagedError` where it is not that."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as store:
             tree = json.loads(store["tree"].tobytes())
             if tree["key"] != key:
-                raise Damaged("an entry of another key")
+                raise DamagedError("an entry of another key")
             return _decode(tree["value"], store)
-    except Damaged:
+    except DamagedError:
         raise
     except Exception as error:  # a damaged zip, JSON or array fails in many ways
-        raise Damaged(f"{type(error).__name__}: {error}") from error
+        raise DamagedError(f"{type(error).__name__}: {error}") from error
 
 
 def _encode(value: Any, arrays: list[np.ndarray]) -> list:
@@ -71,7 +71,7 @@ def _encode(value: Any, arrays: list[np.ndarray]) -> list:
         if value.dtype.hasobject or not (
             value.flags.c_contiguous or value.flags.f_contiguous
         ):
-            raise NotWritable(f"an array of {value.dtype} in another memory order")
+            raise NotWritableError(f"an array of {value.dtype} in another memory order")
         arrays.append(value)
         return ["a", len(arrays) - 1, bool(value.flags.writeable)]
     if isinstance(value, np.generic) and not value.dtype.hasobject:
@@ -87,7 +87,7 @@ def _encode(value: Any, arrays: list[np.ndarray]) -> list:
     if _ours(kind):
         inside = [_encode(getattr(value, f.name), arrays) for f in fields(value)]
         return ["o", _name(kind), inside]
-    raise NotWritable(_name(kind))
+    raise NotWritableError(_name(kind))
 
 
 def _ours(kind: type) -> bool:
@@ -129,16 +129,16 @@ def _decode(tree: list, store: Any) -> Any:
         for field, inside in zip(fields(kind), rest[1], strict=True):
             object.__setattr__(made, field.name, _decode(inside, store))
         return made
-    raise Damaged(f"an unknown entry {tag!r} of {rest[0]}")
+    raise DamagedError(f"an unknown entry {tag!r} of {rest[0]}")
 
 
 def _class(name: str) -> type:
     module, _, path = name.partition(":")
     if not module.startswith(_OURS):
-        raise Damaged(f"a class of another package: {name}")
+        raise DamagedError(f"a class of another package: {name}")
     thing: Any = importlib.import_module(module)
     for part in path.split("."):
         thing = getattr(thing, part)
     if not isinstance(thing, type):
-        raise Damaged(f"not a class: {name}")
+        raise DamagedError(f"not a class: {name}")
     return thing

@@ -203,7 +203,7 @@ def _whole(value: Any, least: int) -> bool:
     return (
         isinstance(value, (int, np.integer))
         and not isinstance(value, bool)
-        and value >= least
+        and int(value) >= least
     )
 
 

@@ -40,13 +40,13 @@ def to_bytes(value: Any, key: str) -> bytes:
     arrays: list[np.ndarray] = []
     tree = json.dumps({"key": key, "value": _encode(value, arrays)})
     out = io.BytesIO()
-    named = {f"a{i}": array for i, array in enumerate(arrays)}
+    named: dict[str, Any] = {f"a{i}": array for i, array in enumerate(arrays)}
     np.savez(out, tree=np.frombuffer(tree.encode(), dtype=np.uint8), **named)
     return out.getvalue()
 
 
 def from_bytes(content: bytes, key: str) -> Any:
-    """Read what `to_bytes` wrote under the same key; `DamagedError` where it is not that."""
+    """Read what `to_bytes` wrote under the same key, or raise `DamagedError`."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as store:
             tree = json.loads(store["tree"].tobytes())
@@ -59,8 +59,9 @@ def from_bytes(content: bytes, key: str) -> Any:
         raise DamagedError(f"{type(error).__name__}: {error}") from error
 
 
-def _encode(value: Any, arrays: list[np.ndarray]) -> list:
-    kind = type(value)
+def _encode(thing: Any, arrays: list[np.ndarray]) -> list:
+    value: Any = thing
+    kind: type = type(thing)
     if value is None or kind in (bool, str):
         return ["v", value]
     if kind is int:
@@ -74,7 +75,7 @@ def _encode(value: Any, arrays: list[np.ndarray]) -> list:
             raise NotWritableError(f"an array of {value.dtype} in another memory order")
         arrays.append(value)
         return ["a", len(arrays) - 1, bool(value.flags.writeable)]
-    if isinstance(value, np.generic) and not value.dtype.hasobject:
+    if issubclass(kind, np.generic) and not value.dtype.hasobject:
         arrays.append(np.asarray(value))
         return ["g", len(arrays) - 1]
     if kind in (tuple, list):
@@ -82,7 +83,7 @@ def _encode(value: Any, arrays: list[np.ndarray]) -> list:
     if kind is dict:
         pairs = [[_encode(k, arrays), _encode(v, arrays)] for k, v in value.items()]
         return ["d", pairs]
-    if isinstance(value, Enum) and kind.__module__.startswith(_OURS):
+    if issubclass(kind, Enum) and kind.__module__.startswith(_OURS):
         return ["e", _name(kind), value.name]
     if _ours(kind):
         inside = [_encode(getattr(value, f.name), arrays) for f in fields(value)]

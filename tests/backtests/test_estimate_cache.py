@@ -255,7 +255,8 @@ def test_nothing_but_our_own_classes_is_made():
         return out.getvalue()
 
     for tree in (["o", "os:system", []], ["o", "engine.errors:DataError", []],
-                 ["e", "subprocess:Popen", "x"], ["z"], ["o", "engine:nothing", []]):  # fmt: skip
+                 ["e", "subprocess:Popen", "x"], ["z"],
+                 ["o", "engine:nothing", []]):  # fmt: skip
         with pytest.raises(DamagedError):
             from_bytes(file(tree), "k")
 
@@ -275,7 +276,8 @@ def test_writers_beside_each_other_leave_whole_files(tmp_path):
 LEAVES = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=4),
     st.sampled_from([np.float64(0.1), np.datetime64("2024-01-02"), Outcome.HELD,
-                     np.arange(6.0).reshape(2, 3).T, np.array([True]), Costs(impact=2.0)]),
+                     np.arange(6.0).reshape(2, 3).T, np.array([True]),
+                     Costs(impact=2.0)]),
 )  # fmt: skip
 TREES = st.recursive(
     LEAVES,
@@ -344,7 +346,7 @@ class Records:
 
 def notes(**options):
     result = backtest(Records(), PANEL, **OPTIONS, **options)
-    return [eval(d.proposal.notes[0]) for d in result.decisions], result  # noqa: S307
+    return [eval(d.proposal.notes[0]) for d in result.decisions], result
 
 
 def test_rolling_and_expanding_windows_purged():

@@ -4,8 +4,11 @@ from ._attribution import attribution as attribution
 from ._attribution import factor_split as factor_split
 from ._capacity import Capacity as Capacity
 from ._capacity import capacity as capacity
+from ._cross_validate import CrossValidation as CrossValidation
+from ._cross_validate import cross_validate as cross_validate
 from ._diff import ResultDifference as ResultDifference
 from ._diff import diff as diff
+from ._estimates import EstimateCache as EstimateCache
 from ._exposure import ai_factor as ai_factor
 from ._exposure import ai_weight as ai_weight
 from ._exposure import effective_names as effective_names
@@ -20,6 +23,8 @@ from ._simulate import SimulationArrays as SimulationArrays
 from ._simulate import simulate_weights as simulate_weights
 from ._simulate_sweep import SweepArrays as SweepArrays
 from ._simulate_sweep import simulate_sweep as simulate_sweep
+from ._starts import RandomisedStarts as RandomisedStarts
+from ._starts import randomised_starts as randomised_starts
 from ._stress_history import StressHistory as StressHistory
 from ._stress_history import stress_history as stress_history
 from ._sweep_axes import Band as Band

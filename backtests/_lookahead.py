@@ -21,7 +21,7 @@ from engine.data.panel import PricePanel, parse_time
 from engine.data.portfolio import Portfolio, cash_label
 from engine.data.venues import close_utc
 from engine.data.view import MarketView
-from engine.errors import BallastError, DataError, LookAheadError
+from engine.errors import BallastError, DataError, LookAheadError, ModelError
 from engine.parallel import thread_limits
 from engine.proposal import Proposal
 
@@ -65,6 +65,9 @@ def assert_no_lookahead(
     ------
     LookAheadError
         Names the strategy, the date and the first asset whose weight differs.
+    ModelError
+        The strategy decides differently when asked twice, on the same panel: what
+        draws random numbers without a seed, or reads a clock, cannot be checked.
     DataError
         A date has no future in the panel.
     BallastError
@@ -73,10 +76,10 @@ def assert_no_lookahead(
     if isinstance(strategy, type) or not hasattr(strategy, "propose"):
         make = cast("Callable[[PricePanel], Any]", strategy)
     else:
-        if _holds_panel(strategy):
+        if _holds_panel(strategy, panel):
             raise LookAheadError(
                 f"strategy '{strategy.name}' holds a panel of its own",
-                received="a PricePanel, which shows every date",
+                received="a PricePanel, or its prices, which show every date",
                 fix="Use the view; or pass a factory panel -> strategy, so that the "
                 "check can hand it a panel with another future.",
             )
@@ -90,6 +93,8 @@ def assert_no_lookahead(
             view = panel.as_of(t, hindsight_parameters=hindsight_parameters)
             books = _books(view)
             truth = [_decide(original, view, b) for b in books]
+            for book, first in zip(books, truth, strict=True):
+                _repeats(original, view, first, _decide(original, view, book))
             for kind, other in _futures(panel, view, t, (seed, number)):
                 changed = make(other)
                 seen = other.as_of(t, hindsight_parameters=hindsight_parameters)
@@ -180,6 +185,22 @@ def _compare(strategy: Any, view: MarketView, a: Any, b: Any, kind: str) -> None
         expected="the same decision, bit for bit",
         fix="Use only what the view shows; nothing computed over the whole panel.",
     )
+
+
+def _repeats(strategy: Any, view: MarketView, first: Any, again: Any) -> None:
+    """Refuse a strategy that does not repeat itself: nothing could be said of it."""
+    try:
+        _compare(strategy, view, first, again, "the same")
+    except LookAheadError as error:
+        raise ModelError(
+            f"strategy '{strategy.name}' is not deterministic: it decides differently "
+            "when asked twice",
+            asset=error.asset,
+            date=view.date,
+            received=error.received,
+            expected="the same decision, bit for bit",
+            fix="Give it a seed; let it read no clock and keep no state.",
+        ) from None
 
 
 def _futures(
@@ -300,11 +321,19 @@ def _corrupted(
     )
 
 
-def _holds_panel(thing: Any, depth: int = 4) -> bool:
-    """Whether a panel can be reached through attributes, containers or closures."""
+def _holds_panel(thing: Any, panel: PricePanel | None = None, depth: int = 4) -> bool:
+    """Whether a panel, or a table of this one, can be reached.
+
+    Through attributes, containers, closures, and the globals that a function reads.
+    """
     if isinstance(thing, PricePanel):
         return True
-    if depth == 0 or isinstance(thing, (str, bytes, int, float, np.ndarray, type)):
+    table = getattr(thing, "to_numpy", None)  # of a DataFrame or Series
+    if table is not None and not isinstance(thing, type):
+        thing = np.asarray(thing)
+    if isinstance(thing, np.ndarray):
+        return panel is not None and _is_table(thing, panel)
+    if depth == 0 or isinstance(thing, (str, bytes, int, float, type)):
         return False
     inside: list[Any] = []
     if isinstance(thing, Mapping):
@@ -316,6 +345,12 @@ def _holds_panel(thing: Any, depth: int = 4) -> bool:
         with contextlib.suppress(ValueError):  # a cell may still be empty
             inside.append(cell.cell_contents)
     inside += getattr(function, "__defaults__", None) or ()
+    code = getattr(function, "__code__", None)
+    known = getattr(function, "__globals__", {})
+    for name in () if code is None else code.co_names:
+        # Other globals lead to whole modules; a panel or a table is what gives away.
+        if isinstance(known.get(name), (PricePanel, np.ndarray)):
+            inside.append(known[name])
     inside += getattr(thing, "__dict__", {}).values()
     for owner in type(thing).__mro__:
         slots = getattr(owner, "__slots__", ())
@@ -324,4 +359,17 @@ def _holds_panel(thing: Any, depth: int = 4) -> bool:
     # Methods of the class can capture a panel as well as its instances.
     if hasattr(thing, "propose"):
         inside += [getattr(type(thing), n, None) for n in ("propose", "estimate")]
-    return any(_holds_panel(item, depth - 1) for item in inside)
+    return any(_holds_panel(item, panel, depth - 1) for item in inside)
+
+
+def _is_table(array: np.ndarray, panel: PricePanel) -> bool:
+    """Whether an array is, or repeats, a table of the panel to its last row."""
+    for name in ("prices", "open", "volume", "fx"):
+        table = getattr(panel, name)
+        if table is None or not table.size or array.dtype.kind != "f":
+            continue
+        if np.shares_memory(array, table):
+            return True
+        if array.shape == table.shape and np.array_equal(array, table, equal_nan=True):
+            return True
+    return False

@@ -93,9 +93,11 @@ def trial_keys(trials: Sequence[Trial], panel: PricePanel) -> list[str]:
     common: dict[str, str] = {}
     keys = []
     for trial in trials:
-        text = describe((trial.factory, trial.options))
+        # Where estimates are kept changes no result.
+        options = {k: v for k, v in trial.options.items() if k != "cache"}
+        text = describe((trial.factory, options))
         if text not in common:
-            common[text] = digest(trial.factory, panel, trial.options)
+            common[text] = digest(trial.factory, panel, options)
         keys.append(digest(common[text], dict(trial.arguments))[:24])
     return keys
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
+from backtests._estimates import cache_of, estimates
+from backtests._failures import after_failure, failure_order
 from backtests._identity import describe, digest, digest_of, provenance
+from backtests._time_limit import check_time_limit, time_allowed
+from backtests._windows import windowed
 from backtests.broker import Broker
 from backtests.clock import Market, Timeline, market, timeline
 from backtests.decisions import Decision, PlannedDecisions
@@ -30,7 +34,7 @@ from engine.errors import (
     SolverError,
     UsageError,
 )
-from engine.parallel import Executor, map_ordered, resolve_jobs, thread_limits
+from engine.parallel import Executor, thread_limits
 from engine.proposal import Outcome, Proposal
 from strategies.targets import Targets
 
@@ -51,6 +55,7 @@ def named_error(error: Exception, strategy: Any, date: Any) -> BallastError:
     extra: dict[str, Any] = {}
     if isinstance(error, InfeasibleError):
         extra = {"conflict": error.conflict, "relaxation": error.relaxation}
+        extra["relaxed"] = error.relaxed
     return type(error)(
         f"strategy '{name}': {error.problem}",
         asset=error.asset,
@@ -60,45 +65,6 @@ def named_error(error: Exception, strategy: Any, date: Any) -> BallastError:
         fix=error.fix,
         **extra,
     )
-
-
-def _estimate_block(task: tuple) -> list[tuple[Any, Exception | None]]:
-    """Estimates of some dates, errors kept beside them. Importable by workers."""
-    strategy, panel, dates, hindsight = task
-    results: list[tuple[Any, Exception | None]] = []
-    for date in dates:
-        view = panel.as_of(date, hindsight_parameters=hindsight)
-        try:
-            results.append((strategy.estimate(view), None))
-        except Exception as error:  # judged where the date is decided
-            results.append((None, error))
-    return results
-
-
-def estimates(
-    strategy: Any,
-    panel: PricePanel,
-    dates: np.ndarray,
-    *,
-    hindsight_parameters: bool,
-    executor: Executor,
-    n_jobs: int,
-) -> Generator[tuple[Any, Exception | None], None, None]:
-    """``(estimate, error)`` for each date in order, by `engine.parallel`."""
-    # A block travels with one copy of the panel; serial work stays lazy, date by date.
-    size = 1 if executor == "serial" else -(-dates.size // (4 * resolve_jobs(n_jobs)))
-    tasks = (
-        (strategy, panel, dates[i : i + size], hindsight_parameters)
-        for i in range(0, dates.size, size)
-    )
-    blocks = map_ordered(_estimate_block, tasks, executor=executor, n_jobs=n_jobs)
-    try:
-        for block in blocks:
-            yield from block
-    finally:
-        # Left open, it would hold its thread limit beyond the run.
-        if isinstance(blocks, Generator):
-            blocks.close()
 
 
 def trial_settings(
@@ -158,6 +124,13 @@ def backtest(
     max_participation: float | None = None,
     max_borrowing: float | None = None,
     withholding: float | Mapping[str, float] | None = None,
+    on_failure: tuple[str, ...] | None = None,
+    time_limit: float | None = None,
+    window: int | Literal["expanding"] | None = None,
+    purge: int = 0,
+    embargo: int = 0,
+    min_history: int | None = None,
+    cache: Any = None,
     executor: Executor = "serial",
     n_jobs: int = 1,
     progress: Progress | None = None,
@@ -212,6 +185,26 @@ def backtest(
         Share of distributions withheld at the source from long positions; a mapping
         goes by ``Universe.country`` and may have an entry ``default``. Nothing by
         default.
+    on_failure : tuple of str, optional
+        What is tried in turn, in place of ``fallback``, when limits cannot hold or a
+        solver fails: ``"relax turnover"``, ``"relax groups"``, ``"relax stress"``,
+        ``"relax es"``, ``"relax upper"``, and last ``"hold"`` or ``"raise"``. The
+        decision records what was relaxed and by how much.
+    time_limit : float, optional
+        Seconds for each estimate and each proposal; more counts as a solver's failure.
+        What code compiled to machine language does is interrupted when it returns.
+    window : int or "expanding", optional
+        Sessions that the strategy estimates on: so many, or all there are; its own
+        ``window`` by default.
+    purge, embargo : int, default 0
+        The estimate does not see the last ``purge + embargo`` sessions before the
+        decision: those whose outcomes still run, and as many more as are wanted.
+    min_history : int, optional
+        Fewest prices that each asset of the strategy must have to be estimated on; an
+        asset with fewer is an error instead of being left out.
+    cache : path or EstimateCache, optional
+        Estimates are read from there and written to it, so that runs that differ only
+        in what they propose estimate each date once. Results are the same bit for bit.
     executor, n_jobs
         How `Strategy.estimate` runs over the dates; accounting is serial, and results
         are the same bit for bit.
@@ -243,6 +236,9 @@ def backtest(
         schedule = tuple(schedule)  # read twice below
     _check_options(panel, fill, fallback, delisting_return, initial_value)
     _check_frictions(max_participation, max_borrowing)
+    order = failure_order(on_failure, fallback)
+    check_time_limit(time_limit, executor if n_jobs != 1 else "serial")
+    strategy = windowed(strategy, window, purge, embargo, min_history)
     clock = timeline(panel, start, end, schedule)
     shown = market(panel, clock.rows)
     first_view = panel.as_of(clock.dates[0])
@@ -266,6 +262,8 @@ def backtest(
         max_participation=max_participation,
         max_borrowing=max_borrowing,
         withholding=withholding,
+        on_failure=on_failure,
+        time_limit=time_limit,
     )
     withheld = withholding_rates(withholding, panel.universe, len(shown.labels))
     paid = shown.open if fill == "next_open" and shown.open is not None else shown.close
@@ -306,6 +304,8 @@ def backtest(
         hindsight_parameters=hindsight_parameters,
         executor=executor,
         n_jobs=n_jobs,
+        cache=cache_of(cache),
+        time_limit=time_limit,
     )
     with thread_limits(1), contextlib.closing(known):
         while (need := _run(broker, strategy)) != "done":
@@ -318,7 +318,9 @@ def backtest(
                 continue
             date = clock.dates[k]
             view = panel.as_of(date, hindsight_parameters=hindsight_parameters)
-            decision = _decide(strategy, view, ledger.book(k), next(known), fallback)
+            decision = _decide(
+                strategy, view, ledger.book(k), next(known), order, time_limit
+            )
             decisions.append(decision)
             _trade(decision, strategy, broker, costs.at(view) if by_volume else costs)
             if progress is not None:
@@ -561,7 +563,8 @@ def _decide(
     view: MarketView,
     book: Portfolio,
     estimated: tuple[Any, Exception | None],
-    fallback: str,
+    order: tuple[str, ...],
+    time_limit: float | None = None,
 ) -> Decision:
     """Ask the strategy; what it may fail with is a decision to hold."""
     estimate, error = estimated
@@ -569,17 +572,22 @@ def _decide(
     date = view.date
     if error is None:
         try:
-            proposal = strategy.propose(view, book, estimate)
+            with time_allowed(time_limit, "propose"):
+                proposal = strategy.propose(view, book, estimate)
         except Exception as raised:
             error = raised
     if error is not None:
-        allowed = isinstance(error, (InfeasibleError, SolverError))
-        if allowed and fallback == "hold":
-            return Decision(date, Outcome.HELD.name, str(error), 0.0, None)
+        if isinstance(error, (InfeasibleError, SolverError)):
+            made = after_failure(
+                strategy, view, book, estimated, error, order, time_limit
+            )
+            if made is not None:
+                return made
         raise named_error(error, strategy, date) from error
     if not isinstance(proposal, Proposal):
         raise ModelError(
-            f"strategy '{strategy.name}' did not return a proposal",
+            f"strategy '{getattr(strategy, 'name', type(strategy).__name__)}' did not "
+            "return a proposal",
             date=date,
             received=type(proposal).__name__,
             expected="Proposal (see Proposal.from_weights)",

@@ -94,6 +94,8 @@ class DriftBand:
     to: str = "edge"
     name: str = ""
 
+    estimated_from = ("strategy",)
+
     def __post_init__(self) -> None:
         if not (np.isfinite(self.band) and self.band > 0):
             raise UsageError("a band is a positive half-width", received=self.band)
@@ -170,6 +172,8 @@ class NoTradeRegion:
     risk_aversion: float = 3.0
     name: str = ""
 
+    estimated_from = ("strategy",)
+
     def __post_init__(self) -> None:
         no_trade_half_width(0.5, 0.0, self.risk_aversion)
         if not self.name:
@@ -235,6 +239,9 @@ class StressTriggered:
     covariance: str = "ledoit_wolf"
     funds: str = "estimated"
     name: str = ""
+
+    # Whether the inner estimate is this one depends on the inner settings alone.
+    estimated_from = ("strategy", "window", "covariance", "funds")
 
     def __post_init__(self) -> None:
         StressCap(self.shock, self.limit, quantile=self.quantile)

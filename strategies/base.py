@@ -1,7 +1,9 @@
 """The `Strategy` contract: `estimate` sees the market, `propose` sees the book too.
 
 `estimate` is pure and knows no portfolio, so that a backtester may run it for all dates
-in parallel. Notebook, "what should I trade today" and backtest call the same two.
+in parallel, and once for runs that differ only in what they propose: a dataclass may
+name in ``estimated_from`` the fields that `estimate` reads (all count otherwise).
+Notebook, "what should I trade today" and backtest call the same two.
 """
 
 from __future__ import annotations

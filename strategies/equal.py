@@ -31,6 +31,8 @@ class EqualWeight:
     min_history: int = 1
     name: str = "equal weight"
 
+    estimated_from = ("tickers",)
+
     def __post_init__(self) -> None:
         if self.tickers is not None:
             object.__setattr__(self, "tickers", tuple(self.tickers))

@@ -173,6 +173,8 @@ class HoldWithCash(_Foil):
 
     name: str = "hold + cash"
 
+    estimated_from = ("tickers", "window", "covariance", "funds")
+
     def propose(
         self,
         view: MarketView,
@@ -207,6 +209,8 @@ class HoldWithSwap(_Foil):
 
     into: str = "RSP"
     name: str = ""
+
+    estimated_from = ("tickers", "window", "covariance", "funds")
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -258,6 +262,8 @@ class HoldWithShort(_Foil):
     short: str = "SMH"
     most: float = 1.0
     name: str = ""
+
+    estimated_from = ("tickers", "window", "covariance", "funds")
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.most) and self.most > 0):

@@ -29,6 +29,8 @@ class Hold:
     weights: Mapping[str, float] | tuple[tuple[str, float], ...] | None = None
     name: str = "hold"
 
+    estimated_from = ()
+
     def __post_init__(self) -> None:
         if self.weights is not None:
             # Pairs in a tuple: nobody can change the mapping of a frozen strategy.

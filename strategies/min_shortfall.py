@@ -63,6 +63,8 @@ class MinimumShortfall:
     aversion: float = 5.0
     name: str = "minimum expected shortfall"
 
+    estimated_from = ("tickers", "window", "mean")
+
     def __post_init__(self) -> None:
         if self.tickers is not None:
             object.__setattr__(self, "tickers", tuple(self.tickers))

@@ -42,6 +42,8 @@ class MinimumVariance:
     aversion: float = 50.0
     name: str = "minimum variance"
 
+    estimated_from = ("tickers", "window", "covariance")
+
     def estimate(self, view: MarketView) -> ReturnModel:
         """Fit the covariance on what was tradable; it has no shock to look through."""
         return estimate_model(

@@ -133,6 +133,8 @@ class InverseVolatility(_FromCovariance):
 
     name: str = "inverse volatility"
 
+    estimated_from = ("tickers", "window", "covariance")
+
     def _weights(self, covariance: Any) -> np.ndarray:
         return inverse_volatility(covariance)
 
@@ -153,6 +155,8 @@ class RiskParity(_FromCovariance):
     """
 
     name: str = "risk parity"
+
+    estimated_from = ("tickers", "window", "covariance")
 
     def _weights(self, covariance: Any) -> np.ndarray:
         return risk_budgeting(covariance)
@@ -176,6 +180,8 @@ class MaximumDiversification(_FromCovariance):
 
     name: str = "maximum diversification"
     upper: float = 1.0
+
+    estimated_from = ("tickers", "window", "covariance")
 
     def _weights(self, covariance: Any) -> np.ndarray:
         cap = max(self.upper, 1.0 / covariance.shape[0])
@@ -201,6 +207,8 @@ class HierarchicalRiskParity(_FromCovariance):
     name: str = "hierarchical risk parity"
     method: str = "HRP"
     linkage: str = "ward"
+
+    estimated_from = ("tickers", "window", "covariance")
 
     def __post_init__(self) -> None:
         _FromCovariance.__post_init__(self)

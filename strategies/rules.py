@@ -43,6 +43,8 @@ class Momentum:
     cash: float = 0.0
     name: str = "momentum"
 
+    estimated_from = ("tickers", "lookback", "skip")
+
     def __post_init__(self) -> None:
         check_cash(self.cash)
         if not 0 <= self.skip < self.lookback:
@@ -112,6 +114,8 @@ class FixedMix:
 
     weights: Mapping[str, float] | tuple[tuple[str, float], ...]
     name: str = "fixed mix"
+
+    estimated_from = ()
 
     def __post_init__(self) -> None:
         pairs = tuple((str(k), float(v)) for k, v in dict(self.weights).items())

@@ -155,6 +155,8 @@ class ShockAware:
     name: str = "shock-aware"
     limits: tuple[LinearLimit | str, ...] = ()
 
+    estimated_from = ("tickers", "window", "covariance", "funds")
+
     def estimate(self, view: MarketView) -> ReturnModel:
         """Fit on what was tradable; refuses undated roles without hindsight."""
         view.roles()

@@ -48,6 +48,8 @@ class ShockAwareMultiPeriod(ShockAware):
     discount: float = 0.0
     name: str = "shock-aware, planned"
 
+    estimated_from = ("tickers", "window", "covariance", "funds")
+
     def ahead(self, view: MarketView, model: ReturnModel) -> PlanAhead:
         """Plan with the forecast of the assets of the model."""
         given = {} if self.forecast is None else dict(self.forecast(view))

@@ -1,112 +1,215 @@
-"""Every shipped strategy: truncated, shuffled and corrupted futures change nothing.
+"""Every shipped strategy decides the same with another future, or with none."""
 
-The list is taken from ``strategies.__all__``, so that a strategy that joins without a
-case fails here. Each is also run with a planted peek, which must be caught: a check
-that cannot fail would prove nothing.
-"""
-
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import strategies
-from backtests import assert_no_lookahead
-from engine import LookAheadError, load_panel
-from strategies import EqualWeight, LargestByDollarVolume, ShockAware
+from backtests import assert_no_lookahead, backtest
+from engine import CheapModelShock, Costs, LookAheadError, ModelError, load_panel
+from engine.proposal import Proposal
+from engine.shocks import from_toml
+from strategies import (
+    DriftBand,
+    EqualWeight,
+    FixedMix,
+    HierarchicalRiskParity,
+    Hold,
+    HoldWithCash,
+    HoldWithShort,
+    HoldWithSwap,
+    InverseVolatility,
+    LargestByDollarVolume,
+    MaximumDiversification,
+    MinimumShortfall,
+    MinimumVariance,
+    Momentum,
+    NoTradeRegion,
+    RiskParity,
+    ShockAware,
+    ShockAwareMultiPeriod,
+    StressTriggered,
+)
 
-TICKERS = ("NVDA", "AVGO", "VST", "MSFT", "JPM", "JNJ", "EFA", "RSP", "SMH", "TLT")
-BOOK = {"NVDA": 0.4, "AVGO": 0.2, "VST": 0.2, "MSFT": 0.2}
-DATES = ("2024-06-03", "2025-03-03")
-COMMON = {"tickers": TICKERS, "window": 120}
-LIMITED = {**COMMON, "limit": 0.10}
+NAMES = ("NVDA", "AVGO", "ANET", "VST", "JPM", "PG", "TLT", "RSP", "SMH")
+BOOK = {"NVDA": 0.4, "AVGO": 0.3, "ANET": 0.2}
+MIX = {"NVDA": 0.5, "TLT": 0.5}
+HELD = NAMES[:7]
+W = 120
 
-# Not strategies: what they are made of.
-PARTS = {"Strategy", "is_decision", "LargestByDollarVolume"}
 
+def trailing(view):
+    """A forecast from what the view shows, for the plan."""
+    prices = view.panel.select(HELD).base_prices()
+    gain = np.nan_to_num(prices[-1] / prices[-22] - 1.0)
+    return dict(zip(HELD, (0.1 * gain).tolist(), strict=True))
+
+
+def rule(**options):
+    return ShockAware(BOOK, 0.08, tickers=NAMES, upper=0.5, window=W, **options)
+
+
+WORST = from_toml('[[shock]]\nkind = "worst-case"\nradius = 2.0\n')
+ROOT = LargestByDollarVolume(HELD, n=3, window=60)
 CASES = {
-    "DriftBand": {"strategy": EqualWeight(TICKERS), "band": 0.01},
-    "EqualWeight": {"tickers": TICKERS},
-    "FixedMix": {"weights": {"NVDA": 0.5, "CASH:USD": 0.5}},
-    "HierarchicalRiskParity": COMMON,
-    "Hold": {"weights": {"NVDA": 0.5, "CASH:USD": 0.5}},
-    "HoldWithCash": {**LIMITED, "book": BOOK},
-    "HoldWithShort": {**LIMITED, "book": BOOK},
-    "HoldWithSwap": {**LIMITED, "book": BOOK},
-    "InverseVolatility": COMMON,
-    "MaximumDiversification": COMMON,
-    "MinimumShortfall": {**COMMON, "upper": 0.3},
-    "MinimumVariance": {**COMMON, "upper": 0.3},
-    "Momentum": {"tickers": TICKERS, "lookback": 60, "skip": 5},
-    "NoTradeRegion": {"strategy": EqualWeight(TICKERS)},
-    "RiskParity": COMMON,
-    "ShockAware": {**LIMITED, "book": BOOK, "upper": 0.4},
-    "ShockAwareMultiPeriod": {**LIMITED, "book": BOOK, "upper": 0.4, "steps": 2},
-    "StressTriggered": {
-        "strategy": ShockAware(BOOK, 0.10, upper=0.4, **COMMON),
-        "limit": 0.10,
-        "window": 120,
-    },
+    "DriftBand": [
+        DriftBand(FixedMix(MIX), 0.02),
+        DriftBand(MinimumVariance(HELD, window=W, upper=0.5), 0.1, relative=True),
+    ],
+    "EqualWeight": [EqualWeight(), EqualWeight(HELD, min_history=30)],
+    "FixedMix": [FixedMix(MIX)],
+    "HierarchicalRiskParity": [
+        HierarchicalRiskParity(HELD, window=W),
+        HierarchicalRiskParity(HELD, window=W, method="HERC"),
+    ],
+    "Hold": [Hold(), Hold(MIX)],
+    "HoldWithCash": [HoldWithCash(BOOK, 0.08, tickers=NAMES, window=W)],
+    "HoldWithShort": [HoldWithShort(BOOK, 0.08, tickers=NAMES, window=W)],
+    "HoldWithSwap": [HoldWithSwap(BOOK, 0.08, tickers=NAMES, window=W)],
+    "InverseVolatility": [InverseVolatility(HELD, window=W)],
+    "LargestByDollarVolume": [
+        ShockAware(ROOT, 0.08, tickers=NAMES, upper=0.5, window=W)
+    ],
+    "MaximumDiversification": [MaximumDiversification(HELD, window=W)],
+    "MinimumShortfall": [MinimumShortfall(HELD, window=W, upper=0.5)],
+    "MinimumVariance": [MinimumVariance(HELD, window=W, upper=0.5)],
+    "Momentum": [Momentum(HELD, lookback=W, skip=10)],
+    "NoTradeRegion": [NoTradeRegion(FixedMix(MIX)), NoTradeRegion(rule())],
+    "RiskParity": [RiskParity(HELD, window=W)],
+    "ShockAware": [
+        rule(),
+        rule(turnover=0.2, costs=Costs(impact=1.0)),
+        rule(shock=(CheapModelShock(), *WORST), funds="bands"),
+    ],
+    "ShockAwareMultiPeriod": [
+        ShockAwareMultiPeriod(
+            BOOK, 0.08, tickers=NAMES, upper=0.5, window=W, steps=2, forecast=trailing
+        )
+    ],
+    "StressTriggered": [StressTriggered(rule(), 0.05, window=W)],
 }
-
-
-def shipped() -> list[str]:
-    return [n for n in strategies.__all__ if n not in PARTS and n[0].isupper()]
+NOT_A_RULE = {"Strategy", "is_decision"}
+FLAT = [
+    pytest.param(case, id=f"{name}-{i}")
+    for name, cases in CASES.items()
+    for i, case in enumerate(cases)
+]
 
 
 @pytest.fixture(scope="module")
 def panel():
-    return load_panel("reference", TICKERS, start="2023-06-01")
+    """The reference market, small, with volumes of a generator."""
+    found = load_panel("reference", NAMES).between("2024-03-01", "2025-03-31")
+    volume = np.random.default_rng(0).uniform(1e6, 5e7, found.prices.shape)
+    return replace(found, volume=volume, content_hash="")
 
 
-def make(name):
-    options = dict(CASES[name])
-    kind = getattr(strategies, name)
-    names = {f.name for f in fields(kind)}
-    return kind(**{k: v for k, v in options.items() if k in names})
+def test_every_shipped_strategy_has_a_case():
+    """A new strategy without one fails here."""
+    assert set(CASES) == set(strategies.__all__) - NOT_A_RULE
+    for name, cases in CASES.items():
+        kinds = {type(c).__name__ for c in cases}
+        assert kinds == {name} or name == "LargestByDollarVolume"
 
 
-@pytest.mark.parametrize("name", shipped())
-def test_no_future_changes_a_decision(name, panel):
-    assert name in CASES, f"give {name} a case here"
-    assert set(CASES[name]) <= {f.name for f in fields(getattr(strategies, name))}
-    assert_no_lookahead(make(name), panel, dates=DATES, hindsight_parameters=True)
+@pytest.mark.parametrize("strategy", FLAT)
+def test_no_decision_depends_on_the_future(panel, strategy):
+    """One date before the planted day of January 2025 and its shock's date."""
+    assert_no_lookahead(
+        strategy, panel, dates=["2025-01-24"], hindsight_parameters=True
+    )
 
 
-def peeking(inner, table):
-    """The strategy, shown a price that it could not know on one of its assets."""
-    kind = type(inner)
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", FLAT)
+def test_no_decision_depends_on_the_future_at_more_dates(panel, strategy):
+    dates = ["2024-11-29", "2025-01-27", "2025-02-14", "2025-03-14"]
+    for seed in (1, 2):
+        assert_no_lookahead(
+            strategy, panel, dates=dates, hindsight_parameters=True, seed=seed
+        )
 
-    class Peeking(kind):  # type: ignore[misc, valid-type]
+
+@pytest.mark.parametrize(
+    "strategy", [EqualWeight(), Momentum(HELD, lookback=W, skip=10), rule()]
+)
+def test_a_whole_run_is_the_same_when_the_panel_ends_earlier(panel, strategy):
+    """Truncation: fills, wealth and decisions to the last common session."""
+    options = {"start": "2024-12-02", "hindsight_parameters": True}
+    whole = backtest(strategy, panel, **options)
+    short = backtest(strategy, panel.between(None, "2025-02-28"), **options)
+    n = short.dates.size
+    np.testing.assert_array_equal(whole.value[:n], short.value)
+    np.testing.assert_array_equal(whole.units[:n], short.units)
+    last = short.dates[-1]
+    early = [[f for f in r.fills if f.date < last] for r in (whole, short)]
+    assert early[0] == early[1] != []
+
+
+def peeking(kind, panel):
+    """Honest minimum variance, but for one thing."""
+
+    class Peek(MinimumVariance):
+        def estimate(self, view):
+            model = super().estimate(view)
+            row = {"tomorrow": view.panel.dates.size, "last": -1}.get(kind)
+            if kind == "mean":
+                scale = np.nanmean(panel.prices, axis=0)
+            else:
+                scale = panel.prices[min(row, panel.dates.size - 1)]
+            self.__dict__["best"] = view.tickers[int(np.nanargmax(scale))]
+            self.__dict__["size"] = float(np.nanmax(scale)) % 1.0
+            return model
+
         def propose(self, view, portfolio, estimate=None):
             made = super().propose(view, portfolio, estimate)
-            row = np.searchsorted(table.dates, view.date) + 1
-            move = float(table.prices[row, 0] / table.prices[row - 1, 0] - 1.0)
-            # A millionth of tomorrow's return: too small to see by eye.
-            tilt = np.zeros(made.target.size)
-            tilt[:2] = 1e-6 * move, -1e-6 * move
-            return replace(made, target=made.target + tilt)
+            weights = {k: 0.5 * w for k, w in made.weights.items()}
+            tilt = 0.25 + 0.25 * self.__dict__["size"]
+            weights[self.__dict__["best"]] = (
+                weights.get(self.__dict__["best"], 0) + tilt
+            )
+            weights["CASH:USD"] = weights.get("CASH:USD", 0.0) + 0.5 - tilt
+            return Proposal.from_weights(portfolio, weights)
 
-    made = object.__new__(Peeking)
-    values = fields(inner) if is_dataclass(inner) else ()
-    for f in values:
-        object.__setattr__(made, f.name, getattr(inner, f.name))
-    return made
+    return Peek(HELD, window=W, upper=0.5)
 
 
-@pytest.mark.parametrize("name", ["EqualWeight", "Hold", "Momentum", "RiskParity"])
-def test_a_planted_peek_is_caught(name, panel):
-    def factory(shown):
-        return peeking(make(name), shown)
+@pytest.mark.parametrize("kind", ["tomorrow", "last", "mean"])
+def test_planted_peeks_in_a_shipped_strategy_are_caught(panel, kind):
+    with pytest.raises(LookAheadError, match="decides differently"):
+        assert_no_lookahead(
+            lambda market: peeking(kind, market), panel, dates=["2025-01-24"]
+        )
+    with pytest.raises(LookAheadError, match="holds a panel of its own"):
+        assert_no_lookahead(peeking(kind, panel), panel, dates=["2025-01-24"])
 
-    with pytest.raises(LookAheadError):
-        assert_no_lookahead(factory, panel, dates=DATES, hindsight_parameters=True)
+
+def test_prices_kept_as_a_frame_are_found(panel):
+    class Kept(EqualWeight):
+        pass
+
+    cheater = Kept(HELD)
+    object.__setattr__(cheater, "table", pd.DataFrame(panel.prices, columns=NAMES))
+    with pytest.raises(LookAheadError, match="holds a panel of its own"):
+        assert_no_lookahead(cheater, panel)
 
 
-def test_a_dated_book_reads_only_the_past(panel):
-    rng = np.random.default_rng(0)
-    shape = panel.prices.shape
-    traded = replace(panel, volume=rng.uniform(1e5, 1e7, shape))
-    book = LargestByDollarVolume(TICKERS[:6], n=3, window=60)
-    rule = ShockAware(book, 0.10, upper=0.6, **COMMON)
-    assert_no_lookahead(rule, traded, dates=DATES, hindsight_parameters=True)
+def test_a_strategy_that_does_not_repeat_itself_is_named_for_that(panel):
+    class Dice:
+        name = "dice"
+
+        def __init__(self):
+            self.rng = np.random.default_rng(0)
+
+        def estimate(self, view):
+            return None
+
+        def propose(self, view, portfolio, estimate=None):
+            w = float(self.rng.uniform())
+            return Proposal.from_weights(portfolio, {"TLT": w, "CASH:USD": 1.0 - w})
+
+    with pytest.raises(ModelError, match="'dice' is not deterministic") as caught:
+        assert_no_lookahead(Dice(), panel, dates=["2025-01-24"])
+    assert caught.value.date == "2025-01-24"

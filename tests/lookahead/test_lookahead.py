@@ -80,11 +80,13 @@ def test_every_decision_of_a_long_list_is_checked():
 
 
 def test_a_strategy_that_holds_the_panel_is_refused():
-    cheater = Momentum(lambda view: PANEL.prices)
-    # The panel is a global of this module: only a closure or a field can be seen.
-    cheater.table = PANEL
+    for field in (PANEL, PANEL.prices, PANEL.prices.copy(), PANEL.volume[:, :2]):
+        cheater = Momentum()
+        cheater.table = field
+        with pytest.raises(LookAheadError, match="holds a panel of its own"):
+            assert_no_lookahead(cheater, PANEL)
     with pytest.raises(LookAheadError, match="holds a panel of its own"):
-        assert_no_lookahead(cheater, PANEL)
+        assert_no_lookahead(Momentum(lambda view: PANEL.prices), PANEL)  # a global
 
     def make(panel):
         return Momentum(lambda view: panel.prices)

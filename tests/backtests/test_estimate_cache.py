@@ -311,8 +311,7 @@ def test_what_is_written_comes_back(value):
     "value",
     [{1, 2}, object(), np.array([object()]), np.arange(9.0)[::2], int, lambda: 0,
      pd.Series([1.0]), type("Own", (tuple,), {})((1,))],
-    ids=str,
-)  # fmt: skip
+    ids=lambda v: type(v).__name__)  # fmt: skip
 def test_what_has_no_plain_form_is_refused(value):
     with pytest.raises(NotWritableError):
         to_bytes((value,), "k")

@@ -60,7 +60,7 @@ def _prices(inputs: ReportInputs) -> Table | None:
     unit = " and ".join(proposal.objective_parts) or "the objective"
     return Table(
         "prices",
-        "Price of each limit",
+        "Price of each limit, in numbers",
         ("Limit that binds", "Basis points saved by one more point"),
         rows,
         f"Basis points of {unit} per percentage point of the limit, for small changes "

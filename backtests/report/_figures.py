@@ -141,7 +141,7 @@ def presets(inputs: ReportInputs) -> Picture:
     if inputs.history is not None:
         dates, losses = (np.asarray(part) for part in inputs.history)
         losses = losses[np.isfinite(losses)]
-        bottom.hist(losses, bins=60, color=BEFORE, log=True)
+        bottom.hist(losses, bins=60, color=BEFORE, log=True, histtype="stepfilled")
         bottom.set_ylabel("sessions")
         bottom.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
         bottom.set_title(

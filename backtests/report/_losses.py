@@ -236,7 +236,14 @@ def plausibility(inputs: ReportInputs) -> Picture | None:
     )
     top, bottom = axes
     span = np.linspace(losses.min(), losses.max(), 61)
-    top.hist(losses, bins=span.tolist(), weights=base.p, color=BASE, log=True)
+    top.hist(
+        losses,
+        bins=span.tolist(),
+        weights=base.p,
+        color=BASE,
+        log=True,
+        histtype="stepfilled",
+    )
     top.set_ylabel("share of scenarios")
     top.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g}%"))
     top.yaxis.set_minor_formatter(NullFormatter())

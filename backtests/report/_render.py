@@ -14,7 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
-from matplotlib import rc_context
 
 from backtests.intervals import Interval
 from backtests.report import (
@@ -42,7 +41,7 @@ from backtests.report._inputs import (
     read_run,
     short_name,
 )
-from backtests.report._style import RC, Picture, css_variables
+from backtests.report._style import Picture, css_variables, drawing
 from backtests.report._summary import certainty, home_country, sentences
 from engine.data.files import write_atomic, write_csv
 
@@ -101,7 +100,7 @@ def write_report(path: str | os.PathLike, inputs: ReportInputs) -> Path:
         if t is not None
     }
     if checked is not None:
-        with rc_context(RC):
+        with drawing():
             pictures["validation"] = _validation.picture(checked)
     script = _script()
     page = (
@@ -172,7 +171,7 @@ def draw_all(
     exposures: Sequence[_through_time.Exposure],
 ) -> tuple[dict[str, Picture], dict[str, float]]:
     """Every picture the inputs allow, by key, and the agreement figures."""
-    with rc_context(RC), warnings.catch_warnings():
+    with drawing(), warnings.catch_warnings():
         # Text stays text in the SVG: the reader's fonts draw what ours cannot measure.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         found = _figures.agreement(inputs)

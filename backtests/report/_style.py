@@ -13,10 +13,12 @@ import io
 import itertools
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import rc_context, rcdefaults, rcParams
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -106,6 +108,15 @@ RC: dict[Any, Any] = {
     "xtick.labelsize": 10,
     "ytick.labelsize": 10,
 }
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Draw by these settings alone, whatever the reader's own matplotlib has."""
+    with rc_context():
+        rcdefaults()
+        rcParams.update(RC)
+        yield
 
 
 class Picture(NamedTuple):

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.lines import Line2D
 
 from backtests.report._inputs import day, label, number, percent, signed
@@ -23,10 +22,10 @@ from backtests.report._style import (
     FAINT,
     INK,
     PAPER,
-    RC,
     Picture,
     colour,
     draw,
+    drawing,
     finish,
     percent_axis,
 )
@@ -192,7 +191,7 @@ def picture(summary: ValidationSummary) -> Picture:
     """Draw realised returns of every name by role, with the modelled medians."""
     roles = sorted(summary.by_role, key=lambda row: float(row["realised"]))
     stamps = ["SYNTHETIC prices"] if summary.synthetic else []
-    with rc_context(RC):
+    with drawing():
         figure, axis = draw(0.36 * len(roles) + 1.5)
         for k, row in enumerate(roles):
             y, role = len(roles) - 1 - k, row["role"]

@@ -27,6 +27,14 @@ def parts():
     return made_parts()
 
 
+@pytest.fixture(scope="module")
+def written(parts, tmp_path_factory):
+    """A whole report with a stamp that tries to leave its place."""
+    stamps = ('X"} </style><script>alert(2)</script>: by hand',)
+    folder = tmp_path_factory.mktemp("figures")
+    return write_report(folder / "r.html", full(parts, stamps=stamps))
+
+
 def loss_of(text):
     value = float(re.sub(r"[^\d.]", "", text.removesuffix(".")))
     return -value if "gain" in text else value
@@ -80,8 +88,8 @@ def test_a_colour_outside_the_palette_is_refused():
         themed('style="stroke: #123456"')
 
 
-def test_no_picture_keeps_a_colour_of_its_own(parts, tmp_path):
-    page = write_report(tmp_path / "r.html", full(parts)).read_text()
+def test_no_picture_keeps_a_colour_of_its_own(written):
+    page = written.read_text()
     names = {v[0] for v in PALETTE.values()}
     assert len(names) == len(PALETTE)
     for picture in re.findall(r"<svg.*?</svg>", page, re.S):
@@ -246,8 +254,8 @@ def test_stale_prices_are_said(parts):
     assert "STALE PRICES" not in dict(warnings_of(window("2025-01-17")))
 
 
-def test_survivorship_stands_beside_every_picture_of_the_past(parts, tmp_path):
-    page = write_report(tmp_path / "r.html", full(parts)).read_text()
+def test_survivorship_stands_beside_every_picture_of_the_past(written):
+    page = written.read_text()
     assert "SURVIVORSHIP" in page[: page.index('<section id="summary">')]
     for key in ("walk", "around", "exposure", "costs", "intervals"):
         figure = re.search(rf'<figure id="picture-{key}">.*?<svg', page, re.S)
@@ -263,11 +271,10 @@ def test_a_warning_on_paper_cannot_leave_its_string():
     assert back == hostile
 
 
-def test_a_hostile_stamp_stays_text_everywhere(parts, tmp_path):
-    inputs = full(parts, stamps=('X"} </style><script>alert(2)</script>: by hand',))
-    page = write_report(tmp_path / "r.html", inputs).read_text()
+def test_a_hostile_stamp_stays_text_everywhere(written):
+    page = written.read_text()
     assert page.count("<script") == 1 and page.count("</style>") == 1
-    folder = tmp_path / "r_tables"
+    folder = written.parent / "r_tables"
     for path in folder.glob("*.csv"):
         with path.open(encoding="utf-8", newline="") as file:
             for row in csv.reader(file):

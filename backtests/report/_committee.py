@@ -13,7 +13,17 @@ from backtests.report._inputs import (
     short_name,
     signed,
 )
-from backtests.report._style import AFTER, BEFORE, INK, Picture, draw, finish, loss_axis
+from backtests.report._style import (
+    AFTER,
+    BEFORE,
+    BLOCKED,
+    EVENT,
+    INK,
+    Picture,
+    draw,
+    finish,
+    loss_axis,
+)
 from backtests.report._tables import Table
 
 
@@ -50,7 +60,7 @@ def _prices(inputs: ReportInputs) -> Table | None:
     unit = " and ".join(proposal.objective_parts) or "the objective"
     return Table(
         "prices",
-        "Price of each limit",
+        "Price of each limit, in numbers",
         ("Limit that binds", "Basis points saved by one more point"),
         rows,
         f"Basis points of {unit} per percentage point of the limit, for small changes "
@@ -171,11 +181,11 @@ def picture(inputs: ReportInputs) -> Picture | None:
     )
     refused = [p.limit for p in found.points if p.proposal is None]
     if refused:
-        axis.axvspan(min(0.0, min(refused)), max(refused), color="#F2F2F2")
+        axis.axvspan(min(0.0, min(refused)), max(refused), color=BLOCKED)
     proposal = inputs.proposal
     if proposal is not None and found.shock in proposal.stress_after:
         x, y = proposal.stress_after[found.shock], proposal.cost * 1e4
-        axis.plot([x], [y], marker="D", color="#B00020", markersize=7)
+        axis.plot([x], [y], marker="D", color=EVENT, markersize=7)
         axis.annotate(
             "proposal",
             (x, y),
@@ -196,4 +206,9 @@ def picture(inputs: ReportInputs) -> Picture | None:
         f"Trading cost against the loss that remains under {found.shock}",
         "Every point is the best proposal at that limit, all other limits kept. "
         "Grey: no portfolio meets it.",
+        [
+            f"Limit {percent(r['limit'])}: loss {loss_text(r['loss'])} for "
+            f"{number(r['cost_bp'], 1)} bp."
+            for r in rows
+        ],
     )

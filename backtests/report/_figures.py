@@ -25,14 +25,19 @@ from backtests.report._inputs import (
     loss_words,
     percent,
     short_name,
+    signed,
     spearman,
 )
 from backtests.report._style import (
     AFTER,
+    BASE,
     BEFORE,
+    EDGE,
     EVENT,
     FAINT,
+    GRID,
     INK,
+    PAPER,
     Picture,
     bars,
     colour,
@@ -86,7 +91,7 @@ def presets(inputs: ReportInputs) -> Picture:
             axis.plot(result.band, [y, y], color=paint, lw=2.2, alpha=0.55, zorder=2)
             axis.plot(result.band, [y, y], "|", color=paint, ms=8, zorder=2)
             axis.plot(result.loss, y, "o", color=paint, ms=7, zorder=4)
-            axis.plot(result.severe, y, "D", mfc="white", mec=paint, ms=5.5, zorder=3)
+            axis.plot(result.severe, y, "D", mfc=PAPER, mec=paint, ms=5.5, zorder=3)
             axis.annotate(
                 loss_text(result.loss, 1),
                 (result.loss, y),
@@ -96,7 +101,7 @@ def presets(inputs: ReportInputs) -> Picture:
                 fontsize=9.5,
                 color=paint,
                 bbox={
-                    "facecolor": "white",
+                    "facecolor": PAPER,
                     "edgecolor": "none",
                     "alpha": 0.8,
                     "pad": 0.6,
@@ -107,10 +112,10 @@ def presets(inputs: ReportInputs) -> Picture:
     axis.set_ylim(len(results) - 0.45, -0.62)
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x")
-    axis.axvline(0, color="#777777", lw=0.8)
+    axis.axvline(0, color=EDGE, lw=0.8)
     handles = [
         Line2D([], [], color=INK, marker="o", lw=2.2, label="centre, 5-95% band"),
-        Line2D([], [], color=INK, marker="D", mfc="white", lw=0, label="severe"),
+        Line2D([], [], color=INK, marker="D", mfc=PAPER, lw=0, label="severe"),
     ]
     if after:
         handles.append(Line2D([], [], color=AFTER, marker="o", lw=2.2, label="target"))
@@ -136,7 +141,7 @@ def presets(inputs: ReportInputs) -> Picture:
     if inputs.history is not None:
         dates, losses = (np.asarray(part) for part in inputs.history)
         losses = losses[np.isfinite(losses)]
-        bottom.hist(losses, bins=60, color="#8A8A8A", log=True)
+        bottom.hist(losses, bins=60, color=BEFORE, log=True, histtype="stepfilled")
         bottom.set_ylabel("sessions")
         bottom.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
         bottom.set_title(
@@ -165,6 +170,12 @@ def presets(inputs: ReportInputs) -> Picture:
         "Loss under each preset",
         alt,
         caption,
+        [
+            f"{short_name(r.name)}: {loss_words(r.loss)}, severe "
+            f"{loss_text(r.severe)}, 5-95% band {loss_text(r.band[0])} to "
+            f"{loss_text(r.band[1])}."
+            for r in results
+        ],
     )
 
 
@@ -188,7 +199,7 @@ def holdings(inputs: ReportInputs) -> Picture | None:
     )
     for axis, result in zip(axes[0], results, strict=True):
         bars(axis, y, result.by_asset[order], roles)
-        axis.axvline(0, color="#777777", lw=0.8)
+        axis.axvline(0, color=EDGE, lw=0.8)
         axis.grid(axis="x")
         axis.set_title(
             f"{brief(short_name(result.name), 16)}: {loss_text(result.loss)}"
@@ -217,6 +228,12 @@ def holdings(inputs: ReportInputs) -> Picture | None:
         "Loss by holding",
         alt,
         caption,
+        [
+            f"{assets[i]} ({label(role)}): "
+            + ", ".join(loss_text(float(r.by_asset[i])) for r in results)
+            + "."
+            for i, role in zip(order, roles, strict=True)
+        ],
     )
 
 
@@ -244,26 +261,26 @@ def groups(inputs: ReportInputs) -> Picture | None:
         if by == "role":
             bars(axis, y, list(tables[0].values()), keys)
         else:
-            axis.barh(y, list(tables[0].values()), height=0.74, color="#BFD7EA")
+            axis.barh(y, list(tables[0].values()), height=0.74, color=BASE)
         for marker, table in zip(markers, tables[1:], strict=False):
-            axis.plot([table[k] for k in keys], y, marker, mfc="white", mec=INK, ms=5)
+            axis.plot([table[k] for k in keys], y, marker, mfc=PAPER, mec=INK, ms=5)
         axis.set_yticks(y, [brief(label(k)) for k in keys])
         axis.set_ylim(len(keys) - 0.4, -0.6)
         axis.tick_params(axis="y", length=0)
-        axis.axvline(0, color="#777777", lw=0.8)
+        axis.axvline(0, color=EDGE, lw=0.8)
         axis.grid(axis="x")
         axis.set_title(f"by {by}")
         loss_axis(axis)
     axes[-1, 0].set_xlabel(LOSS_AXIS)
     handles: list[Any] = [
-        Patch(facecolor="#BFD7EA", label=f"bar: {brief(short_name(results[0].name))}")
+        Patch(facecolor=BASE, label=f"bar: {brief(short_name(results[0].name))}")
     ]
     handles += [
         Line2D(
             [],
             [],
             marker=m,
-            mfc="white",
+            mfc=PAPER,
             mec=INK,
             lw=0,
             label=brief(short_name(r.name)),
@@ -284,6 +301,12 @@ def groups(inputs: ReportInputs) -> Picture | None:
         "Loss by role and by country",
         alt,
         caption,
+        [
+            f"By {by}, {short_name(results[0].name)}: "
+            + "; ".join(f"{label(k)} {loss_text(v)}" for k, v in tables[0].items())
+            + "."
+            for by, tables in sums.items()
+        ],
     )
 
 
@@ -320,16 +343,16 @@ def agreement(inputs: ReportInputs) -> tuple[dict[str, float], Picture] | None:
     low = min(x.min(), y.min(), 0.0) - 0.02
     high = max(x.max(), y.max(), 0.0) + 0.03
     axis.plot([low, high], [low, high], color=FAINT, lw=1, ls="--", zorder=1)
-    axis.axhline(0, color="#DDDDDD", lw=0.8, zorder=0)
-    axis.axvline(0, color="#DDDDDD", lw=0.8, zorder=0)
+    axis.axhline(0, color=GRID, lw=0.8, zorder=0)
+    axis.axvline(0, color=GRID, lw=0.8, zorder=0)
     for xi, yi, role, mine in zip(x, y, roles, held, strict=True):
         axis.plot(
             xi,
             yi,
             "o" if mine else "s",
             ms=6.5 if mine else 4,
-            mfc=colour(role) if mine else "white",
-            mec=INK if mine else "#999999",
+            mfc=colour(role) if mine else PAPER,
+            mec=INK if mine else BEFORE,
             mew=0.6,
             zorder=3 if mine else 2,
         )
@@ -341,8 +364,8 @@ def agreement(inputs: ReportInputs) -> tuple[dict[str, float], Picture] | None:
     axis.set_ylabel(f"realised return, {day(inputs.event)}")
     axis.set_aspect("equal")
     handles: list[Any] = [
-        Line2D([], [], marker="o", mfc="#888888", mec=INK, lw=0, label="held"),
-        Line2D([], [], marker="s", mfc="white", mec="#999999", lw=0, label="not held"),
+        Line2D([], [], marker="o", mfc=BEFORE, mec=INK, lw=0, label="held"),
+        Line2D([], [], marker="s", mfc=PAPER, mec=BEFORE, lw=0, label="not held"),
         Line2D([], [], color=FAINT, ls="--", label="equal"),
     ]
     axis.legend(handles=handles, loc="upper left")
@@ -364,6 +387,11 @@ def agreement(inputs: ReportInputs) -> tuple[dict[str, float], Picture] | None:
         f"Modelled and realised moves, {day(inputs.event)}",
         alt,
         caption,
+        [
+            f"{a}: modelled {signed(xi, 1)}, realised {signed(yi, 1)}."
+            for a, xi, yi, mine in zip(names, x, y, held, strict=True)
+            if mine
+        ],
     )
     return stats, picture
 
@@ -465,4 +493,13 @@ def allocation(inputs: ReportInputs, by: Sequence[str], key: str) -> Picture | N
         "Share of net asset value; currency is that of the exposure, not of the quote."
         if "currency" in by
         else "Share of net asset value.",
+        [
+            f"By {grouping}: "
+            + "; ".join(
+                f"{label(k)} {percent(v[0], 1)} before, {percent(v[1], 1)} after"
+                for k, v in table
+            )
+            + "."
+            for grouping, table in zip(by, tables, strict=True)
+        ],
     )

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
-from matplotlib import rc_context
 
-from backtests.report import _committee, _figures, _runs, _tables, _validation
+from backtests.intervals import Interval
+from backtests.report import (
+    _change,
+    _committee,
+    _figures,
+    _losses,
+    _runs,
+    _tables,
+    _through_time,
+    _validation,
+    _warnings,
+)
 from backtests.report._inputs import (
     EVENT_DATE,
     ReportInputs,
@@ -27,10 +40,9 @@ from backtests.report._inputs import (
     percent,
     read_run,
     short_name,
-    short_stamp,
 )
-from backtests.report._style import RC, Picture
-from backtests.report._summary import home_country, sentences
+from backtests.report._style import Picture, css_variables, drawing
+from backtests.report._summary import certainty, home_country, sentences
 from engine.data.files import write_atomic, write_csv
 
 
@@ -67,7 +79,9 @@ def write_report(path: str | os.PathLike, inputs: ReportInputs) -> Path:
     columns = _runs.seed_columns(inputs.seeds)
     checked = inputs.validation
     checked = None if checked is None else _validation.read_validation(checked)
-    pictures, agreement = draw_all(inputs, runs, columns)
+    intervals = _through_time.intervals_of(inputs.backtests)
+    exposures = _through_time.exposures(inputs)
+    pictures, agreement = draw_all(inputs, runs, columns, intervals, exposures)
     tables = {
         t.key: t
         for t in (
@@ -76,6 +90,7 @@ def write_report(path: str | os.PathLike, inputs: ReportInputs) -> Path:
             _tables.limits(inputs),
             _tables.trades(inputs),
             _tables.runs_table(inputs, runs),
+            _through_time.interval_table(runs, intervals),
             _tables.seeds_table(inputs, columns),
             None if checked is None else _validation.common_scores(checked),
             None if checked is None else _validation.roles_table(checked),
@@ -85,18 +100,28 @@ def write_report(path: str | os.PathLike, inputs: ReportInputs) -> Path:
         if t is not None
     }
     if checked is not None:
-        with rc_context(RC):
+        with drawing():
             pictures["validation"] = _validation.picture(checked)
+    script = _script()
     page = (
         _environment()
         .get_template("template.html")
         .render(
             inputs=inputs,
-            stamps=[(short_stamp(s), s) for s in inputs.all_stamps()],
+            script=Markup(script),
+            script_hash=_digest(script),
+            light=Markup(css_variables(1)),
+            dark=Markup(css_variables(2)),
+            footer=Markup(_warnings.print_footer(inputs)),
+            warnings=_warnings.warnings_of(inputs),
             sentences=sentences(inputs, runs, agreement),
+            certainty=certainty(inputs, runs, intervals),
             tiles=tiles(inputs, runs),
             tables=tables,
-            pictures={k: p._replace(svg=Markup(p.svg)) for k, p in pictures.items()},
+            pictures={
+                k: p._replace(svg=Markup(p.svg), flags=_warnings.flags(inputs, k))
+                for k, p in pictures.items()
+            },
             proposal=inputs.proposal,
             notes=notes(inputs),
             validation=checked,
@@ -107,9 +132,25 @@ def write_report(path: str | os.PathLike, inputs: ReportInputs) -> Path:
     )
     folder = path.parent / f"{path.stem}_tables"
     written = write_atomic(path, page)
-    for name, frame in _tables.frames(inputs, runs, list(tables.values())).items():
+    frames = _tables.frames(inputs, runs, list(tables.values()))
+    frames |= _through_time.frames(runs, intervals, exposures)
+    for name, frame in frames.items():
         write_csv(folder / f"{name}.csv", frame)
     return written
+
+
+def _script() -> str:
+    """Return the one script of the page: sorting of tables."""
+    return (
+        resources.files("backtests.report")
+        .joinpath("sort.js")
+        .read_text(encoding="utf-8")
+    )
+
+
+def _digest(script: str) -> str:
+    """Hash by which the page's policy lets this script run and no other."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _environment() -> Environment:
@@ -123,15 +164,27 @@ def _environment() -> Environment:
 
 
 def draw_all(
-    inputs: ReportInputs, runs: Sequence[Run], columns: Sequence[str]
+    inputs: ReportInputs,
+    runs: Sequence[Run],
+    columns: Sequence[str],
+    intervals: Sequence[Mapping[str, Interval]],
+    exposures: Sequence[_through_time.Exposure],
 ) -> tuple[dict[str, Picture], dict[str, float]]:
     """Every picture the inputs allow, by key, and the agreement figures."""
-    with rc_context(RC), warnings.catch_warnings():
+    with drawing(), warnings.catch_warnings():
         # Text stays text in the SVG: the reader's fonts draw what ours cannot measure.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         found = _figures.agreement(inputs)
         made = [
             _figures.presets(inputs) if inputs.stress.results else None,
+            _losses.waterfall(inputs),
+            _losses.heat_map(inputs),
+            _losses.plausibility(inputs),
+            _change.trades(inputs),
+            _change.prices(inputs),
+            _through_time.exposure(inputs, exposures),
+            _through_time.costs(inputs, runs),
+            _through_time.intervals(inputs, runs, intervals),
             _figures.holdings(inputs),
             _figures.groups(inputs),
             None if found is None else found[1],

@@ -18,12 +18,33 @@ from backtests.report._inputs import (
     label,
     percent,
     short_stamp,
+    signed,
 )
-from backtests.report._style import AFTER, EVENT, Picture, draw, finish, percent_axis
+from backtests.report._style import (
+    AFTER,
+    EDGE,
+    EVENT,
+    GRID,
+    INK,
+    RUN_STYLES,
+    Picture,
+    draw,
+    finish,
+    percent_axis,
+    thinned,
+)
 from engine.errors import DataError
 
-_RUN_STYLES = (("#555555", "--"), ("#0072B2", "-"), ("#D55E00", "-"), ("#009E73", "-."))
 _AROUND = 20
+FALLS = (
+    ("2007-10-09", "2009-03-09", "financial crisis"),
+    ("2011-04-29", "2011-10-03", "euro crisis"),
+    ("2018-09-20", "2018-12-24", "tightening of late 2018"),
+    ("2020-02-19", "2020-03-23", "COVID-19"),
+    ("2022-01-03", "2022-10-12", "rise of interest rates"),
+    ("2025-02-19", "2025-04-08", "tariffs"),
+)
+"""Falls of the S&P 500 from high to low by its closes: first date, last date, name."""
 
 
 def seed_columns(table: Any) -> list[str]:
@@ -55,12 +76,15 @@ def walk_forward(inputs: ReportInputs, runs: Sequence[Run]) -> Picture | None:
     figure, axes = draw(5.2, nrows=2, sharex=True, height_ratios=[2.1, 1])
     top, bottom = axes
     for k, run in enumerate(runs):
-        paint, dash = _RUN_STYLES[k % len(_RUN_STYLES)]
+        paint, dash = RUN_STYLES[k % len(RUN_STYLES)]
         days = run.dates.astype("datetime64[D]").astype(object)
-        top.plot(days, run.value / run.initial, dash, color=paint, lw=1.5)
+        at = thinned(run.value)
+        top.plot(days[at], run.value[at] / run.initial, dash, color=paint, lw=1.5)
+        at = thinned(run.drawdown)
         bottom.plot(
-            days, -run.drawdown, dash, color=paint, lw=1.1, label=brief(run.name)
-        )
+            days[at], -run.drawdown[at], dash, color=paint, lw=1.1,
+            label=brief(run.name),
+        )  # fmt: skip
     top.set_yscale("log")
     grown = np.concatenate([r.value / r.initial for r in runs])
     wide = grown.max() / grown.min() > 4
@@ -93,6 +117,19 @@ def walk_forward(inputs: ReportInputs, runs: Sequence[Run]) -> Picture | None:
             fontsize=9.5,
             color=EVENT,
         )
+    marks = dated(inputs, runs)
+    for k, (begin, end, _) in enumerate(marks, 1):
+        ends = [d.astype("datetime64[D]").astype(object) for d in (begin, end)]
+        for axis in axes:
+            axis.axvspan(*ends, color=GRID, alpha=0.6, lw=0, zorder=0)
+        top.annotate(
+            str(k),
+            (ends[0] + (ends[1] - ends[0]) / 2, 0.93),
+            xycoords=("data", "axes fraction"),
+            ha="center",
+            fontsize=9,
+            color=INK,
+        )
     for axis in axes:
         axis.grid(axis="y")
     figure.legend(
@@ -103,6 +140,12 @@ def walk_forward(inputs: ReportInputs, runs: Sequence[Run]) -> Picture | None:
     caption += "trades later, unless a stamp says otherwise."
     if inside:
         caption += f" The line marks {inputs.event}."
+    if marks:
+        caption += " Shaded: " + "; ".join(
+            f"{k} {what}, {begin} to {end}"
+            for k, (begin, end, what) in enumerate(marks, 1)
+        )
+        caption += "."
     return finish(
         figure,
         inputs.short_stamps(of="walk"),
@@ -110,7 +153,30 @@ def walk_forward(inputs: ReportInputs, runs: Sequence[Run]) -> Picture | None:
         "Value and drawdown",
         alt,
         caption,
+        [
+            f"{r.name}: from 1 to {r.value[-1] / r.initial:.2f}, lowest "
+            f"{r.value.min() / r.initial:.2f}; worst drawdown "
+            f"{percent(r.drawdown.max(), 1)} at {r.dates[int(np.argmax(r.drawdown))]}."
+            for r in runs
+        ],
     )
+
+
+def dated(
+    inputs: ReportInputs, runs: Sequence[Run]
+) -> list[tuple[np.datetime64, np.datetime64, str]]:
+    """Spans to shade: known falls of the market, or the worst one of a drawn path."""
+    first, last = runs[0].dates[0], runs[0].dates[-1]
+    if inputs.synthetic:
+        # A generated path has no history to date; its own worst fall is what it has.
+        low = int(np.argmax(runs[0].drawdown))
+        peak = int(np.argmax(runs[0].value[: low + 1]))
+        if low == peak:
+            return []
+        what = f"worst fall of {brief(runs[0].name)}"
+        return [(runs[0].dates[peak], runs[0].dates[low], what)]
+    spans = [(np.datetime64(a), np.datetime64(b), what) for a, b, what in FALLS]
+    return [s for s in spans if first <= s[0] and s[1] <= last]
 
 
 def around(inputs: ReportInputs, runs: Sequence[Run]) -> Picture | None:
@@ -124,7 +190,7 @@ def around(inputs: ReportInputs, runs: Sequence[Run]) -> Picture | None:
     steps = np.arange(low, high) - at
     figure, axis = draw(3.2)
     for k, run in enumerate(runs):
-        paint, dash = _RUN_STYLES[k % len(_RUN_STYLES)]
+        paint, dash = RUN_STYLES[k % len(RUN_STYLES)]
         axis.plot(
             steps,
             run.value[low:high] / run.value[at - 1] - 1.0,
@@ -134,7 +200,7 @@ def around(inputs: ReportInputs, runs: Sequence[Run]) -> Picture | None:
             label=brief(run.name),
         )
     axis.axvline(0, ymax=0.97, color=EVENT, lw=1.1, zorder=1)
-    axis.axhline(0, color="#777777", lw=0.8, zorder=0)
+    axis.axhline(0, color=EDGE, lw=0.8, zorder=0)
     axis.annotate(
         day(inputs.event),
         (0, 0.9),
@@ -158,6 +224,12 @@ def around(inputs: ReportInputs, runs: Sequence[Run]) -> Picture | None:
         f"Around {day(inputs.event)}",
         f"Value of each strategy around {inputs.event}",
         "Rebased at the close before the event.",
+        [
+            f"{r.name}: {signed(r.value[at] / r.value[at - 1] - 1.0)} on the day, "
+            f"{signed(r.value[high - 1] / r.value[at - 1] - 1.0)} by "
+            f"{r.dates[high - 1]}."
+            for r in runs
+        ],
     )
 
 
@@ -232,6 +304,7 @@ def seeds(inputs: ReportInputs, columns: Sequence[str]) -> Picture | None:
         f"Spread of {', '.join(map(label, shown))} over {n} seeds",
         "SYNTHETIC prices: one dot per seed, the bar is the median. The spread between "
         "seeds is the part of any result that is luck.",
+        ["Medians and ranges are in the table below the picture."],
     )
 
 

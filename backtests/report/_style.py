@@ -1,18 +1,24 @@
 """What the pictures of a report share: colours, the figure, and SVG fit for a page.
 
 Colours are those of Okabe and Ito (2008), one per family of roles, and never the only
-sign. SVG is deterministic, without links outside, and its text is escaped.
+sign. Every colour of a figure is one of `PALETTE` and leaves as a CSS variable, so that
+one SVG serves light, dark and paper. SVG is deterministic, without links outside, and
+its text is escaped.
 """
 
 from __future__ import annotations
 
 import html
 import io
+import itertools
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
+from matplotlib import rc_context, rcdefaults, rcParams
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -35,14 +41,45 @@ FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 _UNKNOWN = "unknown (hatched)"
 _ROLE_FAMILY = {role: name for name, (_, roles) in FAMILIES.items() for role in roles}
-INK, FAINT, EVENT, BEFORE, AFTER = (
+INK, FAINT, EVENT, BEFORE, AFTER, EDGE, GRID, PAPER = (
     "#222222",
     "#B4B4B4",
     "#B00020",
     "#9A9A9A",
     "#0072B2",
+    "#777777",
+    "#E3E3E3",
+    "#FFFFFF",
 )
-_WIDTH = 6.4
+LOSS, GAIN, BASE, BLOCKED = "#D55E01", "#0072B3", "#BFD7EA", "#F2F2F3"
+PALETTE: dict[str, tuple[str, str, str]] = {
+    INK: ("ink", "#222222", "#E6EAEE"),
+    FAINT: ("faint", "#B4B4B4", "#66707A"),
+    EVENT: ("event", "#B00020", "#FF8A94"),
+    BEFORE: ("before", "#9A9A9A", "#87919B"),
+    AFTER: ("after", "#0072B2", "#5BB1EA"),
+    EDGE: ("edge", "#777777", "#8C96A0"),
+    GRID: ("grid", "#E3E3E3", "#2E353C"),
+    PAPER: ("paper", "#FFFFFF", "#14181C"),
+    LOSS: ("loss", "#D55E00", "#F0803C"),
+    GAIN: ("gain", "#0072B2", "#5BB1EA"),
+    BASE: ("base", "#BFD7EA", "#34526B"),
+    BLOCKED: ("blocked", "#F2F2F2", "#252C33"),
+    "#D55E00": ("chips", "#D55E00", "#F0803C"),
+    "#E69F00": ("network", "#E69F00", "#E9AE2B"),
+    "#CC79A7": ("power", "#CC79A7", "#DB93BA"),
+    "#882255": ("neocloud", "#882255", "#C65B8E"),
+    "#56B4E9": ("software", "#56B4E9", "#8CCBF0"),
+    "#009E73": ("overseas", "#009E73", "#2FBF96"),
+    "#F0E442": ("fund", "#F0E442", "#E6DB5A"),
+    "#8A8A8A": ("none", "#8A8A8A", "#7F8993"),
+    "#D0D0D0": ("cash", "#D0D0D0", "#4A535C"),
+    "#F2F2F2": ("unknown", "#F2F2F2", "#252C33"),
+}
+"""Drawn colour: its CSS variable, and its value on light and on dark ground."""
+RUN_STYLES = ((EDGE, "--"), (AFTER, "-"), ("#D55E00", "-"), ("#009E73", "-."))
+"""Line of each strategy, in order; the same in every picture."""
+_WIDTH = 5.9
 RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "ballast",
@@ -50,7 +87,7 @@ RC: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 10.5,
-    "axes.edgecolor": "#777777",
+    "axes.edgecolor": EDGE,
     "axes.labelcolor": INK,
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
@@ -59,36 +96,55 @@ RC: dict[Any, Any] = {
     "axes.titlelocation": "left",
     "axes.axisbelow": True,
     "axes.unicode_minus": True,
-    "grid.color": "#E3E3E3",
+    "grid.color": GRID,
     "grid.linewidth": 0.7,
     "hatch.linewidth": 0.6,
     "legend.frameon": False,
-    "legend.fontsize": 9.5,
+    "legend.fontsize": 9,
+    "path.simplify_threshold": 0.5,  # points: half a pixel on a phone
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "xtick.labelsize": 10,
     "ytick.labelsize": 10,
 }
 
 
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Draw by these settings alone, whatever the reader's own matplotlib has."""
+    with rc_context():
+        rcdefaults()
+        rcParams.update(RC)
+        yield
+
+
 class Picture(NamedTuple):
-    """One picture: heading, inline SVG (already safe), and what to read off it."""
+    """One picture: heading, inline SVG (already safe), and what to read off it.
+
+    ``words`` says in text what the picture shows; ``flags`` are the warnings that
+    concern it.
+    """
 
     key: str
     title: str
     svg: str
     caption: str
+    words: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
 
 def colour(role: str) -> str:
     """Colour of a role; the same in every picture."""
-    return FAMILIES[_family(role)][0]
+    return FAMILIES[family(role)][0]
 
 
-def _family(role: str) -> str:
+def family(role: str) -> str:
     return _ROLE_FAMILY.get(role, _UNKNOWN)
 
 
 def _hatch(role: str) -> str:
-    return "////" if _family(role) == _UNKNOWN else ""
+    return "////" if family(role) == _UNKNOWN else ""
 
 
 def bars(axis: Any, y: Any, x: Any, roles: Sequence[str]) -> None:
@@ -98,18 +154,18 @@ def bars(axis: Any, y: Any, x: Any, roles: Sequence[str]) -> None:
         height=0.74,
         color=[colour(r) for r in roles],
         hatch=[_hatch(r) for r in roles],
-        edgecolor=["#777777" if _hatch(r) else "white" for r in roles],
+        edgecolor=[EDGE if _hatch(r) else PAPER for r in roles],
         linewidth=0.5,
     )
 
 
 def family_legend(figure: Figure, roles: Sequence[str]) -> None:
-    used = {_family(r) for r in roles}
+    used = {family(r) for r in roles}
     handles = [
         Patch(
             facecolor=paint,
             hatch="////" if name == _UNKNOWN else "",
-            edgecolor="#777777",
+            edgecolor=EDGE,
             linewidth=0.4,
             label=name,
         )
@@ -147,8 +203,12 @@ def finish(
     title: str,
     alt: str,
     caption: str,
+    words: Sequence[str] = (),
 ) -> Picture:
-    """Stamp a figure and turn it into a picture; ``alt`` is what a listener hears."""
+    """Stamp a figure and turn it into a picture.
+
+    ``alt`` is what a listener hears; ``words`` is the long description, a line each.
+    """
     if stamps:
         figure.suptitle(
             textwrap.fill(" · ".join(brief(s, 34) for s in stamps), 72),
@@ -161,7 +221,39 @@ def finish(
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(buffer, format="svg", metadata=nothing, transparent=True)
-    return Picture(key, title, _inline(buffer.getvalue(), key, alt), caption)
+    return Picture(
+        key, title, _inline(buffer.getvalue(), key, alt), caption, tuple(words)
+    )
+
+
+def themed(svg: str) -> str:
+    """Colours of an SVG as CSS variables.
+
+    Raises
+    ------
+    ValueError
+        A colour is not in the palette: it would not follow the theme.
+    """
+    names = {k.lower(): v[0] for k, v in PALETTE.items()} | {"#000000": "ink"}
+
+    def variable(match: re.Match[str]) -> str:
+        name = names.get(match.group(2).lower())
+        if name is None:
+            raise ValueError(f"colour {match.group(2)} is not in the palette")
+        return f"{match.group(1)}var(--f-{name})"
+
+    return re.sub(r"((?:fill|stroke): ?)(#[0-9a-fA-F]{6})\b", variable, svg)
+
+
+def _rounded(svg: str) -> str:
+    """Coordinates to a hundredth of a point, paths on one line."""
+
+    def shorter(match: re.Match[str]) -> str:
+        text = re.sub(r"\s+", " ", match.group(2)).strip()
+        text = re.sub(r"-?\d+\.\d{3,}", lambda m: f"{float(m.group()):.2f}", text)
+        return f'{match.group(1)}"{text}"'
+
+    return re.sub(r'(\s(?:d|x|y|transform)=)"([^"]*)"', shorter, svg)
 
 
 def _inline(svg: str, key: str, alt: str) -> str:
@@ -174,11 +266,30 @@ def _inline(svg: str, key: str, alt: str) -> str:
     svg = re.sub(r'xlink:href="#([^"]+)"', rf'href="#{key}-\1"', svg)
     svg = re.sub(r"<style[^>]*>.*?</style>", "", svg, count=1, flags=re.S)
     svg = re.sub(r"\n\s*", "\n", svg)
+    svg = themed(_rounded(svg))
     opening, body = svg.split(">", 1)
     box = re.search(r'viewBox="([^"]+)"', opening)
     name = html.escape(alt, quote=True)
     return (
         f'<svg viewBox="{box.group(1) if box else ""}" role="img" '
-        f'aria-label="{name}" preserveAspectRatio="xMidYMid meet" '
-        f'stroke-linejoin="round">{body}'
+        f'aria-label="{name}" aria-describedby="picture-{key}-words" '
+        f'preserveAspectRatio="xMidYMid meet" stroke-linejoin="round">{body}'
     )
+
+
+def css_variables(column: int) -> str:
+    """Palette as CSS declarations: column 1 on light ground, 2 on dark."""
+    return " ".join(f"--f-{v[0]}: {v[column]};" for v in PALETTE.values())
+
+
+def thinned(values: np.ndarray, most: int = 700) -> np.ndarray:
+    """Positions of a long series to draw: ends and extremes of equal spans."""
+    n = values.size
+    if n <= most:
+        return np.arange(n)
+    edges = np.linspace(0, n, most // 2 + 1).astype(np.int64)
+    kept = {0, n - 1}
+    for a, b in itertools.pairwise(edges.tolist()):
+        part = values[a:b]
+        kept |= {a + int(np.argmin(part)), a + int(np.argmax(part))}
+    return np.array(sorted(kept))

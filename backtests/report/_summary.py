@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from backtests.intervals import Interval
 from backtests.report._inputs import (
     ReportInputs,
     Run,
@@ -73,6 +74,55 @@ def sentences(
         *_walked(inputs, runs),
         _unsure(inputs),
     ]
+
+
+def certainty(
+    inputs: ReportInputs,
+    runs: Sequence[Run],
+    intervals: Sequence[Mapping[str, Interval]],
+) -> list[str]:
+    """How far each kind of number can be trusted, from the numbers themselves."""
+    stress = inputs.stress
+    base = stress.scenarios.base()
+    error = stress.expected_shortfall_error
+    text = (
+        f"{len(base):,} scenarios, worth {number(base.effective_number, 0)} equally "
+        "likely ones"
+    )
+    if np.isfinite(error):
+        text += (
+            f": another draw of them would move the {stress.level:.0%} shortfall of "
+            f"{percent(stress.expected_shortfall)} by about {percent(error)}, and by "
+            "more if the model is wrong"
+        )
+    out = [text + "."]
+    losses = {short_name(r.name): r.loss for r in stress.results}
+    if len(losses) > 1:
+        low, high = (f(losses, key=lambda k: losses[k]) for f in (min, max))
+        out.append(
+            f"The lenses are {percent(losses[high] - losses[low], 1)} of net asset "
+            f"value apart, from {loss_words(losses[low], 1)} ({low}) to "
+            f"{loss_words(losses[high], 1)} ({high}): what is not known about the "
+            "shock matters more than any sampling error."
+        )
+    if stress.results and stress.results[0].has_band:
+        first = stress.results[0]
+        out.append(
+            f"Under {short_name(first.name)} alone nine in ten severities give "
+            f"{_band(*first.band)}; the severe reading through the worst lens is "
+            f"{loss_text(first.severe)}."
+        )
+    if intervals:
+        parts = [
+            f"{r.name} {number(v['sharpe'].estimate)} "
+            f"({number(v['sharpe'].low)} to {number(v['sharpe'].high)})"
+            for r, v in zip(runs, intervals, strict=True)
+        ]
+        out.append(
+            f"Sharpe ratios of the walk-forward with 95% intervals: {_listed(parts)}; "
+            "the intervals hold no shock that is not in the record."
+        )
+    return out
 
 
 def _what(inputs: ReportInputs) -> list[str]:

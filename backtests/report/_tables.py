@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ from backtests.report._inputs import (
     signed,
     with_error,
 )
+from backtests.report._losses import role_country
 from backtests.report._runs import is_ratio
 
 
@@ -42,7 +44,44 @@ class Table(NamedTuple):
     rows: list[list[str]]
     note: str = ""
     text: tuple[int, ...] = (0,)
-    strong: tuple[int, ...] = ()
+    sortable: bool = True
+
+    def order(self) -> list[list[float | None]]:
+        """Number by which each cell sorts; None sorts as text, or last among numbers.
+
+        A column sorts by number where every cell that says anything opens with one.
+        """
+        out: list[list[float | None]] = [[None] * len(self.columns) for _ in self.rows]
+        for j in range(len(self.columns)):
+            cells = [row[j] for row in self.rows]
+            keys = [sort_number(cell) for cell in cells]
+            said = [k for k, c in zip(keys, cells, strict=True) if not _silent(c)]
+            if said and None not in said:
+                for i, key in enumerate(keys):
+                    out[i][j] = key
+        return out
+
+
+_SILENT = frozenset(
+    ("", "-", NOT_KNOWN, "not a loss", "not to be met", "outside", "no shock")
+)
+_NUMBER = re.compile(rf"(gain )?(?:[A-Z]{{3}} )?([+\-{MINUS}]?)(\d[\d,]*(?:\.\d+)?)")
+
+
+def _silent(cell: str) -> bool:
+    return cell in _SILENT
+
+
+def sort_number(cell: str) -> float | None:
+    """Leading number of a cell as worded here; a gain is below every loss."""
+    if re.match(r"\d{4}-\d\d-\d\d", cell):
+        return None  # dates sort as text
+    match = _NUMBER.match(cell)
+    if match is None:
+        return None
+    value = float(match.group(3).replace(",", ""))
+    negative = (match.group(2) in ("-", MINUS)) != bool(match.group(1))
+    return -value if negative else value
 
 
 def presets(inputs: ReportInputs) -> Table:
@@ -90,7 +129,7 @@ def presets(inputs: ReportInputs) -> Table:
             note += f" The target weights had {loss_words(then)} that day, which "
             note += "proves little: the shock's table was made knowing it."
         note += f" {realised.note}" if realised.note else ""
-    return Table("presets", "", tuple(columns), rows, note)
+    return Table("presets", "Every shock", tuple(columns), rows, note)
 
 
 def limits(inputs: ReportInputs) -> Table | None:
@@ -285,6 +324,7 @@ def runs_table(inputs: ReportInputs, runs: Sequence[Run]) -> Table | None:
         f"{runs[0].dates.size:,} sessions, one path of history. Weights drift between "
         f"decisions, so a return on {day(inputs.event)} here need not be that of the "
         "book stressed above.",
+        sortable=False,  # rows of different units
     )
 
 
@@ -362,7 +402,13 @@ def provenance(inputs: ReportInputs, runs: Sequence[Run]) -> Table:
         facts[f"trial {run.name}"] = result.trial_id
     facts |= {str(k): v for k, v in inputs.provenance.items()}
     rows = [[k, str(v)] for k, v in facts.items() if str(v)]
-    return Table("provenance", "", ("Item", "Value"), rows, text=(0, 1))
+    return Table(
+        "provenance",
+        "Where every number comes from",
+        ("Item", "Value"),
+        rows,
+        text=(0, 1),
+    )
 
 
 def frames(
@@ -389,6 +435,11 @@ def frames(
         )
     found["holdings"] = stress.holdings_frame()
     found["by_role"] = _roles_frame(inputs)
+    if stress.results:
+        roles, places, losses = role_country(inputs)
+        found["role_country"] = pd.DataFrame(losses, columns=places).assign(role=roles)[
+            ["role", *places]
+        ]
     for by in ("country", "currency"):
         names = labels_of(inputs, stress.scenarios.assets, by)
         table = pd.DataFrame({by: names, "weight": stress.weights})

@@ -13,18 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.lines import Line2D
 
 from backtests.report._inputs import day, label, number, percent, signed
 from backtests.report._style import (
+    EDGE,
     EVENT,
     FAINT,
     INK,
-    RC,
+    PAPER,
     Picture,
     colour,
     draw,
+    drawing,
     finish,
     percent_axis,
 )
@@ -190,7 +191,7 @@ def picture(summary: ValidationSummary) -> Picture:
     """Draw realised returns of every name by role, with the modelled medians."""
     roles = sorted(summary.by_role, key=lambda row: float(row["realised"]))
     stamps = ["SYNTHETIC prices"] if summary.synthetic else []
-    with rc_context(RC):
+    with drawing():
         figure, axis = draw(0.36 * len(roles) + 1.5)
         for k, row in enumerate(roles):
             y, role = len(roles) - 1 - k, row["role"]
@@ -204,11 +205,11 @@ def picture(summary: ValidationSummary) -> Picture:
                 s=16,
                 color=colour(str(role)),
                 alpha=0.7,
-                edgecolor="#777777",
+                edgecolor=EDGE,
                 linewidth=0.4,
             )
             axis.plot([row["realised"]] * 2, [y - 0.32, y + 0.32], color=INK, lw=2.4)
-            axis.plot(row[FLAT], y, "D", color=EVENT, ms=6, mec="white")
+            axis.plot(row[FLAT], y, "D", color=EVENT, ms=6, mec=PAPER)
             axis.plot(row[CALIBRATED], y, "o", color="none", mec=EVENT, ms=8)
         axis.axvline(0, color=FAINT, lw=0.9)
         axis.set_ylim(-0.7, len(roles) - 0.3)
@@ -219,7 +220,7 @@ def picture(summary: ValidationSummary) -> Picture:
         axis.set_xlabel(f"return across {day(np.datetime64(summary.event))}")
         percent_axis(axis.xaxis, 8)
         handles = [
-            Line2D([], [], color="#777777", marker="o", ls="", ms=4, label="one name"),
+            Line2D([], [], color=EDGE, marker="o", ls="", ms=4, label="one name"),
             Line2D([], [], color=INK, lw=2.4, label="realised, median"),
             Line2D([], [], color=EVENT, marker="D", ls="", label="model, flat"),
             Line2D(
@@ -236,6 +237,7 @@ def picture(summary: ValidationSummary) -> Picture:
             "Realised returns of every name by role beside the modelled medians",
             "Distance from diamond to bar is the miss of the flat variant, which alone "
             "was made without the day. The calibrated circle knew it.",
+            ["Medians by role are in the table below the picture."],
         )
 
 

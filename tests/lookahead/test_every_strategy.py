@@ -31,6 +31,7 @@ from strategies import (
     ShockAware,
     ShockAwareMultiPeriod,
     StressTriggered,
+    TargetWeights,
 )
 
 NAMES = ("NVDA", "AVGO", "ANET", "VST", "JPM", "PG", "TLT", "RSP", "SMH")
@@ -51,6 +52,7 @@ def rule(**options):
     return ShockAware(BOOK, 0.08, tickers=NAMES, upper=0.5, window=W, **options)
 
 
+DATES = ("2024-11-29", "2025-01-24", "2025-01-27", "2025-02-14", "2025-03-14")
 WORST = from_toml('[[shock]]\nkind = "worst-case"\nradius = 2.0\n')
 ROOT = LargestByDollarVolume(HELD, n=3, window=60)
 CASES = {
@@ -89,8 +91,11 @@ CASES = {
         )
     ],
     "StressTriggered": [StressTriggered(rule(), 0.05, window=W)],
+    "TargetWeights": [
+        TargetWeights(np.tile([0.6, 0.3], (len(DATES), 1)), DATES, ("NVDA", "TLT"))
+    ],
 }
-NOT_A_RULE = {"Strategy", "is_decision"}
+NOT_A_RULE = {"Strategy", "is_decision", "BookIndependent", "Targets"}
 FLAT = [
     pytest.param(case, id=f"{name}-{i}")
     for name, cases in CASES.items()

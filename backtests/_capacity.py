@@ -93,6 +93,10 @@ def capacity(
         Starting values of the curve; a hundredth to a hundred times the run's, doubled
         each step, by default.
 
+    Returns
+    -------
+    Capacity
+
     Raises
     ------
     DataError

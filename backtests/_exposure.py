@@ -58,7 +58,19 @@ def exposure(result: BacktestResult, universe: Universe | PricePanel, by: str = 
 
 
 def ai_weight(result: BacktestResult, universe: Universe | PricePanel) -> np.ndarray:
-    """(T,) net weight of assets whose role belongs to the AI theme."""
+    """(T,) net weight of assets whose role belongs to the AI theme.
+
+    Parameters
+    ----------
+    result : BacktestResult
+    universe : Universe or PricePanel
+        Gives the roles.
+
+    Returns
+    -------
+    (T,) float64
+        Fractions of net asset value; short positions count against long ones.
+    """
     roles = _labels(universe, "role")
     inside = np.array([roles.get(a) in AI_ROLES for a in result.labels] + [False])
     return result.weights() @ inside
@@ -68,6 +80,14 @@ def effective_names(result: BacktestResult) -> np.ndarray:
     """(T,) effective number of names: (sum |w|)^2 / sum w^2 over assets, cash aside.
 
     The inverse of the Herfindahl index; zero where nothing is held.
+
+    Parameters
+    ----------
+    result : BacktestResult
+
+    Returns
+    -------
+    (T,) float64
     """
     risky = [not a.startswith(CASH_PREFIX) for a in result.labels]
     w = np.abs(result.weights()[:, :-1][:, risky])
@@ -82,6 +102,12 @@ def ai_factor(panel: PricePanel, dates: np.ndarray) -> tuple[np.ndarray, str]:
 
     SMH less SPY where the panel has both on every date; otherwise the equal-weight
     mean of assets with an AI role less that of the others, over last prices.
+
+    Parameters
+    ----------
+    panel : PricePanel
+    dates : (T,) datetime64[D]
+        Sessions of the panel.
 
     Returns
     -------
@@ -124,6 +150,21 @@ def rolling_beta(returns: Any, factor: Any, *, window: int = 126) -> np.ndarray:
 
     NaN before the window is full, and where the factor did not move in it. Half a year
     by default: long enough for an error near a tenth of a beta at daily returns.
+
+    Parameters
+    ----------
+    returns, factor : (T,) float64
+        Simple returns of the same dates. No NaN.
+    window : int, default 126
+
+    Returns
+    -------
+    (T,) float64
+
+    Raises
+    ------
+    DataError, UsageError
+        Other dates, a non-finite number, or a window below three.
     """
     y, x = (np.asarray(v, dtype=np.float64) for v in (returns, factor))
     if y.ndim != 1 or y.shape != x.shape:

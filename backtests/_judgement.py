@@ -135,12 +135,18 @@ def judge(
         which is the least it can be.
     variance_of_sharpes : float, optional
         Across trials, per period; that of the results by default.
-    n, confidence, seed
-        Of the stationary bootstrap.
+    n, confidence
+        Resamples and level of the stationary bootstrap.
     window : int, default 126
         Of the rolling AI beta.
     capacity_options : dict, optional
         Keyword arguments of `capacity`.
+    seed : int, default 0
+        Of the bootstrap.
+
+    Returns
+    -------
+    Judgement
 
     Raises
     ------

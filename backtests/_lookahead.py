@@ -9,6 +9,7 @@ whose future is different, and asks for the same proposal to the last bit.
 from __future__ import annotations
 
 import contextlib
+import dis
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -347,7 +348,7 @@ def _holds_panel(thing: Any, panel: PricePanel | None = None, depth: int = 4) ->
     inside += getattr(function, "__defaults__", None) or ()
     code = getattr(function, "__code__", None)
     known = getattr(function, "__globals__", {})
-    for name in () if code is None else code.co_names:
+    for name in () if code is None else _globals_read(code):
         # Other globals lead to whole modules; a panel or a table is what gives away.
         if isinstance(known.get(name), (PricePanel, np.ndarray)):
             inside.append(known[name])
@@ -360,6 +361,11 @@ def _holds_panel(thing: Any, panel: PricePanel | None = None, depth: int = 4) ->
     if hasattr(thing, "propose"):
         inside += [getattr(type(thing), n, None) for n in ("propose", "estimate")]
     return any(_holds_panel(item, panel, depth - 1) for item in inside)
+
+
+def _globals_read(code: Any) -> set[str]:
+    """Names a function reads as globals; ``view.panel`` reads no global ``panel``."""
+    return {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
 
 
 def _is_table(array: np.ndarray, panel: PricePanel) -> bool:

@@ -143,6 +143,10 @@ def randomised_starts(
     **backtest_options
         Passed to `backtest`.
 
+    Returns
+    -------
+    RandomisedStarts
+
     Notes
     -----
     Runs overlap and end together: the spread says how much the start mattered, and is

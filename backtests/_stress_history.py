@@ -178,17 +178,20 @@ def stress_history(
     dates : list of dates, optional
         Sessions; by default every session with ``window`` returns before it, or every
         one of those that the weights cover.
-    n_scenarios, horizon, level, seed
-        Of the base scenarios, as `engine.simulate` and `engine.stress`; every date
-        uses the same random numbers, so that differences are the market's.
-    window, covariance, funds, tickers
-        Of the model at each date, as `engine.fit`; assets without a full window at a
-        date are left out of its model, and a book that holds one has no numbers there.
+    n_scenarios, horizon, level
+        Of the base scenarios, as `engine.simulate` and `engine.stress`.
+    window, covariance, funds
+        Of the model at each date, as `engine.fit`.
     refit_funds : str, default "daily"
         Schedule (`strategies.schedules.SCHEDULES`) on which what funds hold is
         estimated anew; between its sessions the last estimate stands, which was known
         then. Daily is `engine.fit` at every date; monthly saves most of the time of a
         book of many funds.
+    tickers : sequence of str, optional
+        Assets to model; assets without a full window at a date are left out of its
+        model, and a book that holds one has no numbers there.
+    seed : int, default 0
+        Every date uses the same random numbers, so that differences are the market's.
     hindsight_parameters : bool, default False
         Admit shocks and roles at dates before they were known; stamps the result.
     executor, n_jobs

@@ -179,7 +179,7 @@ def picture(inputs: ReportInputs) -> Picture | None:
         fontsize=9,
         color=INK,
     )
-    refused = [p.limit for p in found.points if p.proposal is None]
+    refused = [p.limit for p in found.points if p.proposal is None and not p.unsolved]
     if refused:
         axis.axvspan(min(0.0, min(refused)), max(refused), color=BLOCKED)
     proposal = inputs.proposal

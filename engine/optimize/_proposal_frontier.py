@@ -19,7 +19,7 @@ from engine._typing import Vector
 from engine.constraints import Constraints
 from engine.costs import Costs
 from engine.data.portfolio import Portfolio
-from engine.errors import InfeasibleError, UsageError
+from engine.errors import InfeasibleError, SolverError, UsageError
 from engine.optimize._known import at_limit, capped, known_caps
 from engine.optimize._propose import propose
 from engine.proposal import Proposal
@@ -35,6 +35,7 @@ class FrontierPoint:
     """The proposal at one limit, or why there is none.
 
     ``price`` is the dual of the limit, objective saved per unit; NaN where infeasible.
+    ``unsolved`` says that no solver got there, which does not prove it infeasible.
     """
 
     limit: float
@@ -43,6 +44,7 @@ class FrontierPoint:
     price: float
     tracking_error: float
     expected_shortfall: float
+    unsolved: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -204,8 +206,8 @@ def proposal_frontier(
     Returns
     -------
     ProposalFrontier
-        Infeasible points keep their reason. A limit below an infeasible one is not
-        tried: fewer portfolios meet it.
+        Infeasible points keep their reason, and so do points that no solver reached. A
+        limit below an infeasible one is not tried: fewer portfolios meet it.
 
     Raises
     ------
@@ -238,6 +240,8 @@ def proposal_frontier(
             )
         except InfeasibleError as error:
             return FrontierPoint(limit, None, str(error), *(math.nan,) * 3)
+        except SolverError as error:  # one point must not take the others with it
+            return FrontierPoint(limit, None, str(error), *(math.nan,) * 3, True)
         active = got.target - against
         return FrontierPoint(
             limit,
@@ -272,8 +276,9 @@ def _descend(at, limits: Sequence[float]) -> list[FrontierPoint]:
     """Points from the loosest limit; below an infeasible one nothing is tried."""
     out: list[FrontierPoint] = []
     for limit in limits:
-        if out and out[-1].proposal is None:
-            reason = f"tighter than {out[-1].limit:.2%}, which cannot be met"
+        refused = [p for p in out if p.proposal is None and not p.unsolved]
+        if refused:
+            reason = f"tighter than {refused[0].limit:.2%}, which cannot be met"
             out.append(FrontierPoint(limit, None, reason, *(math.nan,) * 3))
         else:
             out.append(at(limit))

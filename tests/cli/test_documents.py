@@ -36,7 +36,7 @@ def market(tmp_path_factory):
         f'[outputs]\nfolder = "{(folder / "run").as_posix()}"\n'
     )
     options = ["--strategy", "hold", *WALK, *MODEL, *flags(folder)]
-    out = ["--out", str(folder / "runs"), "--quiet"]
+    out = ["--out", str(folder / "runs")]
     assert run(["backtest", str(folder / "book.csv"), *options, *out]) == 0
     return folder
 

@@ -249,3 +249,31 @@ def test_minimum_variance_passes():
     )
     strategy = MinimumVariance(upper=0.5, window=60)
     assert_no_lookahead(strategy, panel, dates=[dates[100], dates[130]])
+
+
+panel = PANEL  # what a notebook calls it, beside the strategy it defines
+
+
+class ReadsItsView:
+    """Honest: ``view.panel`` is no reading of the module's ``panel``."""
+
+    name = "honest"
+
+    def estimate(self, view):
+        return view.panel.prices[-1, :4]
+
+    def propose(self, view, portfolio, estimate=None):
+        return Proposal.from_weights(portfolio, {"A0": 1.0})
+
+
+class ReadsTheModule(ReadsItsView):
+    name = "peeking"
+
+    def estimate(self, view):
+        return panel.prices[-1, :4]
+
+
+def test_only_a_global_that_is_read_gives_a_strategy_away():
+    assert_no_lookahead(ReadsItsView(), PANEL)
+    with pytest.raises(LookAheadError, match="holds a panel of its own"):
+        assert_no_lookahead(ReadsTheModule(), PANEL)

@@ -137,3 +137,24 @@ def test_one_of_two_capped_shocks():
 def test_bad_input(options, words):
     with pytest.raises(UsageError, match=words):
         frontier(**options)
+
+
+def test_a_point_that_no_solver_reaches_does_not_take_the_others_with_it(monkeypatch):
+    from engine.errors import SolverError
+    from engine.optimize import _proposal_frontier as module
+
+    real = module.propose
+
+    def stubborn(portfolio, scenarios, constraints, costs, **options):
+        [cap] = constraints.stress_caps
+        if cap.limit in (0.0, 0.12):
+            raise SolverError("no solver found an acceptable solution")
+        return real(portfolio, scenarios, constraints, costs, **options)
+
+    monkeypatch.setattr(module, "propose", stubborn)
+    found = frontier(limits=[0.13, 0.12, 0.11])
+    assert [p.unsolved for p in found.points] == [False, True, False]
+    assert [p.proposal is None for p in found.points] == [False, True, False]
+    assert "no solver" in found.points[1].outcome
+    whole = frontier(points=5)
+    assert whole.tightest > 0.0 and sum(p.unsolved for p in whole.points) <= 1

@@ -17,8 +17,9 @@ from backtests._identity import digest
 from backtests._store import MANIFEST
 from backtests.clock import timeline
 from backtests.result import BacktestResult
-from backtests.walkforward import Progress, backtest
+from backtests.walkforward import backtest
 from engine._base import Value
+from engine._progress import Progress, reporter
 from engine.data.panel import PricePanel
 from engine.errors import DataError, UsageError
 from engine.parallel import BlockStream, Executor, map_ordered
@@ -115,7 +116,7 @@ def randomised_starts(
     out: Any = None,
     executor: Executor = "serial",
     n_jobs: int = 1,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **backtest_options: Any,
 ) -> RandomisedStarts:
     """Backtest a strategy from ``n`` random start dates to the same end.
@@ -138,8 +139,8 @@ def randomised_starts(
         strategy, data and options.
     executor, n_jobs
         How runs are divided; results are the same bit for bit.
-    progress : callable, optional
-        ``progress(done, total, message)`` after each run.
+    progress : callable or True, optional
+        ``progress(done, total, message)`` after each run; True shows a bar.
     **backtest_options
         Passed to `backtest`.
 
@@ -153,6 +154,7 @@ def randomised_starts(
     no confidence interval. Decision dates of a calendar schedule coincide, so that all
     but the first of each run are estimated once.
     """
+    progress = reporter(progress, "starts")
     chosen = random_starts(
         panel, n=n, min_length=min_length, seed=seed, start=start, end=end
     )

@@ -8,7 +8,7 @@ it. Under a structural shock, what prices do not change is computed once for all
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 from backtests._identity import digest
 from backtests._stress_input import books, refuse_hindsight, sessions_of
 from engine._base import Value
+from engine._progress import Progress, reporter
 from engine._stress import (
     CAP_QUANTILE,
     _check_names,
@@ -163,7 +164,7 @@ def stress_history(
     executor: Executor = "serial",
     n_jobs: int = 1,
     out: Any = None,
-    progress: Callable[[int, int, str], Any] | None = None,
+    progress: Progress | bool | None = None,
 ) -> StressHistory:
     """Stress a book at each date with what was known at it.
 
@@ -199,8 +200,8 @@ def stress_history(
     out : path, optional
         Folder for finished chunks of dates; a later run with the same inputs reads
         them instead of repeating them.
-    progress : callable, optional
-        ``progress(done, total, message)``, counted in dates.
+    progress : callable or True, optional
+        ``progress(done, total, message)``, counted in dates; True shows a bar.
 
     Returns
     -------
@@ -217,6 +218,7 @@ def stress_history(
         A date that is no session; weights that are not finite, do not sum to one, name
         an unknown asset or begin after a date; no date with numbers.
     """
+    progress = reporter(progress, "stress")
     found = list(shocks) if isinstance(shocks, Sequence) else [shocks]
     if not found:
         raise UsageError("no shock to stress with")

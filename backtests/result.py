@@ -184,14 +184,23 @@ class BacktestResult(Value):
         )
 
     def _repr_html_(self) -> str:
-        import html
-
         import pandas as pd
 
+        from engine import _display as show
+
         rows = {
-            k: v for k, v in self.metrics().items() if isinstance(v, (int, float, str))
+            k: f"{v:.4g}" if isinstance(v, float) else str(v)
+            for k, v in self.metrics().items()
+            if isinstance(v, (int, float, str))
         }
-        table = pd.Series(rows, name="value").to_frame()
-        return f"<p>{html.escape(repr(self))}</p>" + table.to_html(
-            escape=True, float_format="{:.4g}".format
+        table = pd.DataFrame({"figure": rows.keys(), "value": rows.values()})
+        ends = {"first": str(self.dates[0]), "last": str(self.dates[-1])}
+        origin = self.provenance.get("data", "")
+        return (
+            show.warnings(self.stamps)
+            + show.paragraph(repr(self))
+            + show.line(self.value, f"Value, {self.base_currency}", **ends)
+            + show.line(-self.drawdown(), "Drawdown", **ends, height=90)
+            + show.table(table, rows=60)
+            + show.small(f"trial {self.trial_id}; data {origin or 'unstated'}")
         )

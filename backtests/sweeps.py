@@ -29,8 +29,8 @@ from backtests._trials import (
     trial_keys,
 )
 from backtests.result import BacktestResult
-from backtests.walkforward import Progress
 from engine._base import Value
+from engine._progress import Progress, reporter
 from engine.data.panel import PricePanel
 from engine.errors import DataError, StoreError, UsageError
 from engine.parallel import REMOTE, Executor, map_ordered
@@ -226,7 +226,7 @@ def run_sweep(
     executor: Executor = "serial",
     n_jobs: int = 1,
     out: Any = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     **backtest_options: Any,
 ) -> SweepResult:
     """Backtest one strategy per cell of a grid.
@@ -251,8 +251,8 @@ def run_sweep(
         Failed cells are recorded and tried again, damaged ones run again. The ledger
         ``trials/`` there counts every trial ever finished in the folder; sweeps may
         share it at the same time. On a cluster: a folder that all its machines see.
-    progress : callable, optional
-        ``progress(done, total, message)`` after each cell.
+    progress : callable or True, optional
+        ``progress(done, total, message)`` after each cell; True shows a bar.
     **backtest_options
         Passed to `backtest`.
 
@@ -270,6 +270,7 @@ def run_sweep(
     WorkerError
         A worker died.
     """
+    progress = reporter(progress, "sweep")
     cells = grid_cells(grid)
     for name in ("executor", "n_jobs", "progress"):
         if name in backtest_options:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from backtests.events import NOTHING, SessionEvents, session_events
 from backtests.ledger import Ledger
 from backtests.result import BacktestResult
 from engine._base import check_labels
+from engine._progress import Progress, reporter
 from engine.costs import Costs
 from engine.data.panel import PricePanel
 from engine.data.portfolio import Portfolio, cash_label
@@ -39,7 +40,6 @@ from engine.proposal import Outcome, Proposal
 from strategies.targets import Targets
 
 FillRule = Literal["next_close", "next_open", "same_close"]
-Progress = Callable[[int, int, str], Any]
 
 _MOST_ROOM = 1_000_000
 _STANDING = (Outcome.NO_TRADE, Outcome.HELD)
@@ -133,7 +133,7 @@ def backtest(
     cache: Any = None,
     executor: Executor = "serial",
     n_jobs: int = 1,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> BacktestResult:
     """Walk a strategy forward through a panel.
 
@@ -208,8 +208,8 @@ def backtest(
     executor, n_jobs
         How `Strategy.estimate` runs over the dates; accounting is serial, and results
         are the same bit for bit.
-    progress : callable, optional
-        ``progress(done, total, message)`` after each decision.
+    progress : callable or True, optional
+        ``progress(done, total, message)`` after each decision; True shows a bar.
 
     Returns
     -------
@@ -231,6 +231,7 @@ def backtest(
     cash of the book earns its own currency's rate. One base-currency balance pays for
     everything; foreign purchases convert at the date's exchange rate.
     """
+    progress = reporter(progress, "backtest")
     costs = Costs() if costs is None else costs
     if not isinstance(schedule, str) and isinstance(schedule, Iterable):
         schedule = tuple(schedule)  # read twice below

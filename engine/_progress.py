@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 Progress = Callable[[int, int, str], Any]
 
 
-@contextlib.contextmanager
-def reporting(progress: Progress | bool | None, title: str) -> Iterator[Progress]:
-    """Yield a callable ``(done, total, message)`` for ``progress``.
+def reporter(progress: Progress | bool | None, title: str) -> Progress | None:
+    """Return a callable ``(done, total, message)``, or None where nothing is shown.
 
     Parameters
     ----------
     progress : callable, bool or None
-        A callable is passed through; True shows a bar (in a notebook a widget, where
-        its packages are installed); False and None show nothing.
+        A callable is returned as it is; True makes a bar (in a notebook a widget, where
+        its packages are installed) that closes with the last step.
     title : str
         What stands before the bar.
     """
     if callable(progress):
-        yield progress
-        return
+        return progress
     if not progress:
-        yield lambda done, total, message: None
-        return
+        return None
     from tqdm.auto import tqdm
 
-    with tqdm(desc=title) as bar:
+    bar = tqdm(desc=title)
 
-        def show(done: int, total: int, message: str) -> None:
-            bar.total = total
-            bar.set_postfix_str(message, refresh=False)
-            bar.update(done - bar.n)
+    def show(done: int, total: int, message: str) -> None:
+        bar.total = total
+        bar.set_postfix_str(message, refresh=False)
+        bar.update(done - bar.n)
+        if done == total:
+            bar.close()
 
-        yield show
+    return show

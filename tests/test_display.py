@@ -129,3 +129,30 @@ def test_short_history_errors():
         engine.fit(panel, short_history="drop")  # type: ignore[arg-type]
     with pytest.raises(engine.DataError, match="GEV"):
         engine.fit(panel, tickers=["GEV"], short_history="exclude")
+
+
+def test_progress_is_a_callable_of_ones_own_a_bar_or_nothing(capsys):
+    from engine._progress import reporter
+
+    def mine(done, total, message):
+        """Count."""
+
+    assert reporter(mine, "x") is mine
+    assert reporter(None, "x") is None and reporter(False, "x") is None
+    show = reporter(True, "sweep")
+    assert show is not None
+    show(1, 2, "first")
+    show(2, 2, "second")
+    assert "sweep: 100%" in capsys.readouterr().err
+
+
+def test_a_bar_changes_no_result():
+    from backtests import backtest
+    from strategies import EqualWeight
+
+    panel = engine.load_panel("reference", ["NVDA", "JPM"], start="2025-01-02")
+    quiet, shown = (backtest(EqualWeight(), panel, progress=p) for p in (None, True))
+    np.testing.assert_array_equal(quiet.value, shown.value)
+    text = quiet._repr_html_()
+    assert "SYNTHETIC" in text and quiet.trial_id in text
+    assert svg(text).attrib["aria-label"].startswith("Value")

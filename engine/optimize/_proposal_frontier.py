@@ -239,9 +239,9 @@ def proposal_frontier(
                 **options,
             )
         except InfeasibleError as error:
-            return FrontierPoint(limit, None, str(error), *(math.nan,) * 3)
+            return _without(limit, str(error))
         except SolverError as error:  # one point must not take the others with it
-            return FrontierPoint(limit, None, str(error), *(math.nan,) * 3, True)
+            return _without(limit, str(error), unsolved=True)
         active = got.target - against
         return FrontierPoint(
             limit,
@@ -272,6 +272,11 @@ def _checked(limits: Sequence[float]) -> list[float]:
     return sorted(set(values), reverse=True)
 
 
+def _without(limit: float, reason: str, *, unsolved: bool = False) -> FrontierPoint:
+    nan = math.nan
+    return FrontierPoint(limit, None, reason, nan, nan, nan, unsolved)
+
+
 def _descend(at, limits: Sequence[float]) -> list[FrontierPoint]:
     """Points from the loosest limit; below an infeasible one nothing is tried."""
     out: list[FrontierPoint] = []
@@ -279,7 +284,7 @@ def _descend(at, limits: Sequence[float]) -> list[FrontierPoint]:
         refused = [p for p in out if p.proposal is None and not p.unsolved]
         if refused:
             reason = f"tighter than {refused[0].limit:.2%}, which cannot be met"
-            out.append(FrontierPoint(limit, None, reason, *(math.nan,) * 3))
+            out.append(_without(limit, reason))
         else:
             out.append(at(limit))
     return out

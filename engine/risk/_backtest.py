@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from engine._progress import Progress, reporter
 from engine.data.calendars import known_sessions
 from engine.data.panel import PricePanel, parse_time
 from engine.data.portfolio import cash_label
@@ -21,7 +22,6 @@ from engine.risk._backtest_result import RiskBacktest
 from engine.risk._forecasts import MODELS, Block, Forecast, normal_with
 from engine.risk._measures import check_level
 
-Progress = Callable[[int, int, str], None]
 FEWEST = 250
 """A year: a GARCH, a two-state or a tail fit on less is noise."""
 
@@ -128,7 +128,7 @@ def backtest(
     data = _data(book, window, start, end, missing)
     settings = (levels, window, refit, mean, missing, n_scenarios, int(seed))
     key = _key(book, w, data, settings)
-    report = _reporter(progress)
+    report = reporter(progress, "risk") or (lambda done, total, message: None)
     count = -(-len(data.targets) // refit)
     total = count * len(chosen)
     values, notes = [], []
@@ -413,25 +413,6 @@ def _whole(name: str, value: Any, least: int) -> int:
             f"{name} must be a whole number from {least}", received=repr(value)
         )
     return int(value)
-
-
-def _reporter(progress: Progress | bool | None) -> Progress:
-    if callable(progress):
-        return progress
-    if not progress:
-        return lambda done, total, message: None
-    from tqdm.auto import tqdm
-
-    bar = tqdm(desc="risk")
-
-    def show(done: int, total: int, message: str) -> None:
-        bar.total = total
-        bar.set_postfix_str(message.partition(": ")[2], refresh=False)
-        bar.update(done - bar.n)
-        if done == total:
-            bar.close()
-
-    return show
 
 
 def _versions() -> tuple[tuple[str, str], ...]:

@@ -54,7 +54,9 @@ unit: $(STAMP_DEV)
 
 test: lint types unit
 
+# Ray is an extra; where it cannot be installed its tests are skipped and say so.
 test-slow: $(STAMP_DEV)
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[ray]"
 	@cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
 	NUMBA_CACHE_DIR=$$cache MPLBACKEND=Agg $(BIN)/python -m pytest -q -m slow
 

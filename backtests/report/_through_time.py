@@ -186,14 +186,31 @@ def costs(inputs: ReportInputs, runs: Sequence[Run]) -> Picture | None:
     )
 
 
-def intervals_of(results: Sequence[BacktestResult]) -> list[Mapping[str, Interval]]:
-    """Bootstrap intervals of each run, on the same resampled dates; empty if short."""
+def intervals_of(
+    results: Sequence[BacktestResult], judged: Mapping[str, Any] | None = None
+) -> list[Mapping[str, Interval]]:
+    """Bootstrap intervals of each run, on the same resampled dates; empty if short.
+
+    A judgement with as many resamples holds the same numbers and is read instead.
+    """
     if not results or results[0].dates.size - 1 < _LEAST:
         return []
+    if any(np.ptp(result.excess_returns()) < 1e-12 for result in results):
+        return []  # a book of cash: no block length, no ratio
+    table = None if judged is None else judged["intervals"]
+    if (
+        judged is not None
+        and table is not None
+        and (judged["resamples"], judged["confidence"]) == (_RESAMPLES, CONFIDENCE)
+    ):
+        rows = {
+            (r["strategy"], r["figure"]): Interval(*(r[k] for k in Interval._fields))
+            for r in table.to_dict("records")
+        }
+        if all((result.name, key) in rows for result in results for key in SHOWN):
+            return [{k: rows[r.name, k] for k in SHOWN} for r in results]
     out = []
     for result in results:
-        if np.ptp(result.excess_returns()) < 1e-12:
-            return []  # a book of cash: no block length, no ratio
         found = metric_intervals(result, n=_RESAMPLES, confidence=CONFIDENCE)
         out.append({k: found[k] for k in SHOWN})
     return out

@@ -115,13 +115,13 @@ def _against(inputs: ReportInputs) -> list[str]:
 
 
 def _gap(x: float, unit: str, words: tuple[str, str]) -> str:
-    """``1.2% a year less than``, or ``as much as`` where nothing is left of it."""
+    """``1.2 points a year less than``, or ``about as much as`` where none is left."""
     if not math.isfinite(x):
-        return f"an unknown amount {unit}".strip() + f" {words[0]}"
-    text = percent(abs(x), 1)
-    if float(text.rstrip("%").replace(",", "")) == 0:
-        return "as much as" if "than" in words[0] else "as much"
-    return f"{text} {unit}{words[0] if x > 0 else words[1]}"
+        return f"an unknown amount {unit}{words[0]}"
+    text = signed(abs(x), 1, "").lstrip("+")
+    if float(text.replace(",", "")) == 0:
+        return "about as much as" if "than" in words[0] else "about as much"
+    return f"{text} points {unit}{words[0] if x > 0 else words[1]}"
 
 
 def _comparisons(inputs: ReportInputs) -> list[str]:
@@ -197,7 +197,7 @@ def _paid(inputs: ReportInputs) -> list[str]:
         if parts:
             out.append(
                 f"What {name} returned in dated windows less what {first} did: "
-                f"{'; '.join(parts)}. Above zero protection paid, below it it cost."
+                f"{'; '.join(parts)}. Above zero protection paid, below zero it cost."
             )
     return out
 
@@ -344,30 +344,24 @@ def _regimes(inputs: ReportInputs) -> Table | None:
         name: part.set_index("window") for name, part in table.groupby("strategy")
     }
     base = by_name[first]
-    order = list(KINDS)
-    base = base.iloc[
-        sorted(
-            range(len(base)),
-            key=lambda i: (order.index(base["kind"].iloc[i]), base["start"].iloc[i]),
-        )
-    ]
+    base = base.loc[_ordered(base.reset_index())]
     rows = []
     for window, b in base.iterrows():
         calm = b["kind"] == "calm"
         row = [label(str(window)), KINDS[b["kind"]]]
-        row += ["the rest" if calm else f"{_date(b['start'])} to {_date(b['end'])}"]
-        row += [f"{b['sessions']:,}", signed(b["return"], 1)]
-        row += [percent(b["worst_fall"], 1)]
+        row += ["the rest" if calm else _span(b["start"], b["end"])]
+        row += [f"{b['sessions']:,}"]
+        row += [_bracketed(b["return"], b["worst_fall"])]
         for name in others:
             mine = by_name[name].loc[window]
-            row += [signed(mine["difference"], 1), percent(mine["worst_fall"], 1)]
+            row += [_bracketed(mine["difference"], mine["worst_fall"])]
         rows.append(row)
-    columns = ["Window", "Kind", "Dates", "Sessions", f"{first}, return", "worst fall"]
-    for name in others:
-        columns += [f"{name} less {first}", "worst fall"]
-    note = "Each window from the close before its first day, after costs. "
+    columns = ["Window", "Kind", "Dates", "Sessions", f"Return of {first}"]
+    columns += [f"{name} less {first}" for name in others]
+    note = "Each window from the close before its first day, after costs; in brackets "
+    note += "the worst fall inside it. "
     if others:
-        note += f"Less {first}: above zero protection paid, below it it cost. "
+        note += f"Less {first}: above zero protection paid, below zero it cost. "
     note += "Windows may overlap; other days lie in none of them."
     if inputs.synthetic:
         note += (
@@ -406,7 +400,9 @@ def _attribution(inputs: ReportInputs, by: str) -> Table | None:
         for name in names:
             c, w = held[key].get(name, (0.0, math.nan))
             text = signed(c, 1)
-            row.append(f"{text} [{percent(w, 0)}]" if math.isfinite(w) else text)
+            if math.isfinite(w):
+                text = f"{text} [{percent(w, 0)}]" if c or w else "-"
+            row.append(text)
         rows.append(row)
     totals = table.groupby("strategy", sort=False)["contribution"].sum()
     note = (
@@ -531,9 +527,7 @@ def picture(inputs: ReportInputs) -> Picture | None:
         return None
     first, others = _pair(inputs)
     base = table[table["strategy"] == first]
-    windows = [
-        str(w) for kind in KINDS for w in base.loc[base["kind"] == kind, "window"]
-    ]
+    windows = _ordered(base)
     figure, axis = draw(1.5 + 0.42 * len(windows))
     words = []
     for k, name in enumerate(others, 1):
@@ -562,7 +556,7 @@ def picture(inputs: ReportInputs) -> Picture | None:
     figure.legend(
         *axis.get_legend_handles_labels(), loc="outside lower center", ncols=3
     )
-    caption = "Right of zero protection paid, left of it it cost."
+    caption = "Right of zero protection paid, left of zero it cost."
     if inputs.synthetic:
         caption += " Dates of real history on SYNTHETIC prices, which do not repeat it."
     return finish(
@@ -602,5 +596,20 @@ def _level(inputs: ReportInputs) -> str:
     return f"{inputs.judgement['confidence'] if inputs.judgement else 0.95:.0%}"
 
 
-def _date(date: Any) -> str:
-    return str(date)[:10]
+def _bracketed(x: float, fall: float) -> str:
+    return f"{signed(x, 1)} [{percent(fall, 1)}]"
+
+
+def _span(start: Any, end: Any) -> str:
+    first, last = str(start)[:10], str(end)[:10]
+    return first if first == last else f"{first} to {last}"
+
+
+def _ordered(base: Any) -> list[str]:
+    """Names of windows by kind, then by date."""
+    order = list(KINDS)
+    keys = [
+        (order.index(r["kind"]), str(r["start"]), r["window"])
+        for r in base.to_dict("records")
+    ]
+    return [name for _, _, name in sorted(keys)]

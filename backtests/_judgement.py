@@ -169,15 +169,20 @@ def judge(
             for r in runs
         ]
     )
-    tables["intervals"] = pd.DataFrame(
-        [
+    sampled = []
+    for r in runs:
+        if np.ptp(r.excess_returns()) < 1e-12:  # a book of cash
+            notes[f"no intervals of {r.name}: its returns over cash are constant"] = (
+                None
+            )
+            continue
+        figures = metric_intervals(r, n=n, confidence=confidence, seed=seed)
+        sampled += [
             {"strategy": r.name, "figure": name, **found._asdict()}
-            for r in runs
-            for name, found in metric_intervals(
-                r, n=n, confidence=confidence, seed=seed
-            ).items()
+            for name, found in figures.items()
         ]
-    )
+    if sampled:
+        tables["intervals"] = pd.DataFrame(sampled)
     others = [r for r in runs if r is not first]
     rows = []
     for r in others:
@@ -224,9 +229,14 @@ def judge(
             notes[f"no AI factor: {error}"] = None
         else:
             notes[f"AI factor: {made_of}"] = None
-            tables["ai_factor"] = pd.DataFrame(
-                [_split(r, factor, window) for r in runs]
-            )
+            split = []
+            for r in runs:
+                try:
+                    split.append(_split(r, factor, window))
+                except DataError as error:  # too short, or a factor that did not move
+                    notes[f"no AI factor of {r.name}: {error.problem}"] = None
+            if split:
+                tables["ai_factor"] = pd.DataFrame(split)
         sized = []
         for r in runs:
             try:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from backtests._judgement_data import section_or_reason
 from backtests.limited import (
     bounds_of,
     constraints_of,
@@ -339,6 +340,7 @@ def run_job(
             initial_value=book.value,
             progress=progress,
         )
+    judgement = section_or_reason(results, panel)
     say(4, "done")
     stamps = [*before.stamps, *proposal.warnings]
     for result in results:
@@ -362,6 +364,7 @@ def run_job(
             history=past_losses(before, view),
             stamps=tuple(dict.fromkeys(stamps)),
             provenance=_provenance(panel, before, settings, limits),
+            judgement=judgement,
             **committee,
         ),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backtests._identity import digest, versions
+from backtests._judgement_data import section_or_reason
 from backtests.cli import show, walking
 from backtests.cli.options import Meter
 from backtests.cli.run_file import RunPlan
@@ -84,6 +85,7 @@ def execute(plan: RunPlan, meter: Meter) -> Finished:
     inputs = replace(
         job.report,
         backtests=results,
+        judgement=section_or_reason(results, panel),
         stamps=tuple(dict.fromkeys(stamps)),
         validation=checked,
         provenance={

@@ -85,6 +85,8 @@ class ReportInputs:
     robustness : Robustness, optional
     alternatives : Alternatives, optional
         Of the proposal, for the page of the committee.
+    judgement : mapping, optional
+        Of the backtests: `judgement_section` of them, the first as the reference.
     """
 
     title: str
@@ -101,6 +103,7 @@ class ReportInputs:
     frontier: ProposalFrontier | None = None
     robustness: Robustness | None = None
     alternatives: Alternatives | None = None
+    judgement: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.stress_after is not None:
@@ -126,6 +129,16 @@ class ReportInputs:
                     received=f"'{run.name}' {run.dates[0]} to {run.dates[-1]}",
                     expected=f"{self.backtests[0].dates[0]} to "
                     f"{self.backtests[0].dates[-1]}",
+                )
+        if self.judgement is not None:
+            judged = tuple(self.judgement["strategies"])
+            shown = tuple(run.name for run in self.backtests)
+            if judged != shown:
+                raise DataError(
+                    "the judgement is not of the backtests shown",
+                    received=", ".join(judged),
+                    expected=", ".join(shown) or "none",
+                    fix="Judge the backtests of the report, or leave judgement out.",
                 )
 
     @property

@@ -26,6 +26,7 @@ from backtests.report import (
     _through_time,
     _validation,
     _warnings,
+    _worth,
 )
 from backtests.report._inputs import (
     EVENT_DATE,
@@ -79,7 +80,7 @@ def write_report(path: str | os.PathLike, inputs: ReportInputs) -> Path:
     columns = _runs.seed_columns(inputs.seeds)
     checked = inputs.validation
     checked = None if checked is None else _validation.read_validation(checked)
-    intervals = _through_time.intervals_of(inputs.backtests)
+    intervals = _through_time.intervals_of(inputs.backtests, inputs.judgement)
     exposures = _through_time.exposures(inputs)
     pictures, agreement = draw_all(inputs, runs, columns, intervals, exposures)
     tables = {
@@ -96,6 +97,7 @@ def write_report(path: str | os.PathLike, inputs: ReportInputs) -> Path:
             None if checked is None else _validation.roles_table(checked),
             _tables.provenance(inputs, runs),
             *_committee.tables(inputs),
+            *_worth.tables(inputs),
         )
         if t is not None
     }
@@ -128,12 +130,16 @@ def write_report(path: str | os.PathLike, inputs: ReportInputs) -> Path:
             verdict=[] if checked is None else _validation.verdict(checked),
             event=day(EVENT_DATE if checked is None else np.datetime64(checked.event)),
             committee=_committee.sentences(inputs),
+            worth=_worth.sentences(inputs),
+            walk_flags=inputs.short_stamps(of="walk"),
+            not_judged=_worth.missing(inputs),
         )
     )
     folder = path.parent / f"{path.stem}_tables"
     written = write_atomic(path, page)
     frames = _tables.frames(inputs, runs, list(tables.values()))
     frames |= _through_time.frames(runs, intervals, exposures)
+    frames |= _worth.frames(inputs)
     for name, frame in frames.items():
         write_csv(folder / f"{name}.csv", frame)
     return written
@@ -194,6 +200,7 @@ def draw_all(
             _runs.around(inputs, runs),
             _runs.seeds(inputs, columns),
             _committee.picture(inputs),
+            _worth.picture(inputs),
         ]
     pictures = {p.key: p for p in made if p is not None}
     return pictures, {} if found is None else found[0]

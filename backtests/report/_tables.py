@@ -62,8 +62,19 @@ class Table(NamedTuple):
         return out
 
 
+NEVER, WITHOUT_BOUND = "never", "without bound"
 _SILENT = frozenset(
-    ("", "-", NOT_KNOWN, "not a loss", "not to be met", "outside", "no shock")
+    (
+        "",
+        "-",
+        NOT_KNOWN,
+        "not a loss",
+        "not to be met",
+        "outside",
+        "no shock",
+        NEVER,
+        WITHOUT_BOUND,
+    )
 )
 _NUMBER = re.compile(rf"(gain )?(?:[A-Z]{{3}} )?([+\-{MINUS}]?)(\d[\d,]*(?:\.\d+)?)")
 

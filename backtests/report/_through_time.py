@@ -10,6 +10,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from backtests._exposure import effective_names
 from backtests.intervals import EVENT_RISK, Interval, metric_intervals
 from backtests.report._inputs import (
     ReportInputs,
@@ -48,13 +49,14 @@ CONFIDENCE = 0.95
 
 
 class Exposure(NamedTuple):
-    """(T, F) weights of one run by family of roles, and the (T,) sum of AI roles."""
+    """(T, F) weights of one run by family of roles, (T,) sum of AI roles and names."""
 
     name: str
     dates: np.ndarray
     families: tuple[str, ...]
     weights: np.ndarray
     theme: np.ndarray
+    effective: np.ndarray
 
 
 def exposures(inputs: ReportInputs) -> list[Exposure]:
@@ -79,16 +81,18 @@ def exposures(inputs: ReportInputs) -> list[Exposure]:
         first = int(np.argmax(invested))  # before its first fill a book is cash
         summed = summed[first:]
         sums = summed[:, theme].sum(axis=1)
-        out.append(Exposure(result.name, result.dates[first:], names, summed, sums))
+        effective = effective_names(result)[first:]
+        dates = result.dates[first:]
+        out.append(Exposure(result.name, dates, names, summed, sums, effective))
     return out
 
 
 def exposure(inputs: ReportInputs, found: Sequence[Exposure]) -> Picture | None:
-    """Weight in AI roles of every run, and all families of the one that moves most."""
+    """AI roles and effective names of every run, all families of the one that moves."""
     if not found:
         return None
-    figure, axes = draw(5.6, nrows=2, sharex=True, height_ratios=[1, 1.35])
-    top, bottom = axes
+    figure, axes = draw(7.2, nrows=3, sharex=True, height_ratios=[1, 0.8, 1.35])
+    top, middle, bottom = axes
     for k, run in enumerate(found):
         paint, dash = RUN_STYLES[k % len(RUN_STYLES)]
         at = thinned(run.theme)
@@ -96,9 +100,15 @@ def exposure(inputs: ReportInputs, found: Sequence[Exposure]) -> Picture | None:
             _days(run.dates)[at], run.theme[at], dash, color=paint, lw=1.4,
             label=brief(run.name),
         )  # fmt: skip
+        at = thinned(run.effective)
+        middle.plot(_days(run.dates)[at], run.effective[at], dash, color=paint, lw=1.4)
     top.set_ylabel("in AI roles")
     percent_axis(top.yaxis, 5)
     top.grid(axis="y")
+    middle.set_ylabel("effective names")
+    middle.set_ylim(bottom=0.0)
+    middle.yaxis.set_major_locator(MaxNLocator(4))
+    middle.grid(axis="y")
     handles, names = top.get_legend_handles_labels()
     moving = max(found, key=lambda run: float(run.theme.std()))
     at = thinned(moving.theme, 300)
@@ -124,16 +134,20 @@ def exposure(inputs: ReportInputs, found: Sequence[Exposure]) -> Picture | None:
         inputs.short_stamps(of="walk"),
         "exposure",
         "Exposure through time",
-        f"Weight in AI roles of {', '.join(r.name for r in found)} through time, and "
-        f"all families of roles of {moving.name}",
-        "Above: weight in AI roles at each close; it drifts between decisions. Below: "
+        f"Weight in AI roles and effective number of names of "
+        f"{', '.join(r.name for r in found)} through time, and all families of roles "
+        f"of {moving.name}",
+        "Above: weight in AI roles at each close; it drifts between decisions. Middle: "
+        "effective number of names (inverse Herfindahl index), cash aside. Below: "
         f"all of {moving.name}, stacked. A fund counts as a fund, whatever it holds."
         + (" Roles are those known at the end." if not inputs.synthetic else ""),
         [
             f"{r.name}: {percent(float(r.theme[0]), 0)} in AI roles at the start, "
             f"{percent(float(r.theme[-1]), 0)} at the end, between "
             f"{percent(float(r.theme.min()), 0)} and "
-            f"{percent(float(r.theme.max()), 0)}."
+            f"{percent(float(r.theme.max()), 0)}; effective names "
+            f"{number(float(r.effective[0]), 1)} at the start, "
+            f"{number(float(r.effective[-1]), 1)} at the end."
             for r in found
         ],
     )
@@ -186,14 +200,31 @@ def costs(inputs: ReportInputs, runs: Sequence[Run]) -> Picture | None:
     )
 
 
-def intervals_of(results: Sequence[BacktestResult]) -> list[Mapping[str, Interval]]:
-    """Bootstrap intervals of each run, on the same resampled dates; empty if short."""
+def intervals_of(
+    results: Sequence[BacktestResult], judged: Mapping[str, Any] | None = None
+) -> list[Mapping[str, Interval]]:
+    """Bootstrap intervals of each run, on the same resampled dates; empty if short.
+
+    A judgement with as many resamples holds the same numbers and is read instead.
+    """
     if not results or results[0].dates.size - 1 < _LEAST:
         return []
+    if any(np.ptp(result.excess_returns()) < 1e-12 for result in results):
+        return []  # a book of cash: no block length, no ratio
+    table = None if judged is None else judged["intervals"]
+    if (
+        judged is not None
+        and table is not None
+        and (judged["resamples"], judged["confidence"]) == (_RESAMPLES, CONFIDENCE)
+    ):
+        rows = {
+            (r["strategy"], r["figure"]): Interval(*(r[k] for k in Interval._fields))
+            for r in table.to_dict("records")
+        }
+        if all((result.name, key) in rows for result in results for key in SHOWN):
+            return [{k: rows[r.name, k] for k in SHOWN} for r in results]
     out = []
     for result in results:
-        if np.ptp(result.excess_returns()) < 1e-12:
-            return []  # a book of cash: no block length, no ratio
         found = metric_intervals(result, n=_RESAMPLES, confidence=CONFIDENCE)
         out.append({k: found[k] for k in SHOWN})
     return out
@@ -299,6 +330,7 @@ def frames(
                         "date": w.dates.astype(str),
                         "strategy": w.name,
                         "ai_roles": w.theme.round(6),
+                        "effective_names": w.effective.round(4),
                     }
                     | dict(zip(w.families, w.weights.round(6).T, strict=True))
                 )

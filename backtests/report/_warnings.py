@@ -14,7 +14,7 @@ FEW_SCENARIOS = 500.0
 STALE_DAYS = 7
 """Days between the last price used and the date of the report: more than a weekend
 and the longest usual holiday."""
-_PAST = ("walk", "around", "exposure", "costs", "intervals")
+_PAST = ("walk", "around", "exposure", "costs", "intervals", "regimes")
 _OF_MODEL = ("presets", "plausibility", "waterfall", "heat_map", "holdings", "groups")
 
 

@@ -1,10 +1,12 @@
 """A whole report made by hand: hostile names, every part, on either kind of prices."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
 
+from backtests import judge
 from backtests.report import Realised, ReportInputs
 from backtests.result import BacktestResult
 from engine import (
@@ -120,10 +122,63 @@ def made_parts():
     return made
 
 
+NAMES = (("hold", 1, 0.001), ("hold + cash", 2, 0.0), (f"aware {EVIL}", 3, 0.0))
+
+
+@cache
+def section():
+    """Judgement of the three runs: what needs prices is made by hand."""
+    runs = [run_of(*n) for n in NAMES]
+    verdict = judge(runs, model_of(synthetic=True).universe, n=100)
+    found = dict(verdict.tables)
+    names = [r.name for r in runs]
+    found["ai_factor"] = pd.DataFrame(
+        {
+            "strategy": names,
+            "beta": [0.9, 0.45, 0.6],
+            "beta_standard_error": 0.04,
+            "factor_return": [0.08, 0.04, 0.05],
+            "rest_return": [0.01, 0.0, -0.02],
+            "rest_standard_error": 0.07,
+            "r_squared": 0.4,
+            "lowest_beta": 0.3,
+            "highest_beta": 1.1,
+            "last_beta": 0.8,
+        }
+    )
+    found["capacity"] = pd.DataFrame(
+        {
+            "strategy": names[:2],
+            "by_impact": [2.5e7, np.inf],
+            "by_participation": [4e7, np.inf],
+            "gross_return": 0.1,
+            "busiest": [f"{FORMULA} on 2025-01-02", ""],
+        }
+    )
+    keys = ("metrics", "differences", "deflation", "regimes", "exposure")
+    return {
+        "tables": {k: found[k] for k in (*keys, "ai_factor", "capacity")},
+        "attribution": found["attribution_role"],
+        "attributions": {
+            by: found[f"attribution_{by}"] for by in ("role", "country", "currency")
+        },
+        "intervals": found["intervals"],
+        "exposure_by_role": {},
+        "notes": (
+            *verdict.notes,
+            "AI factor: SMH less SPY",
+            f"no capacity of {names[2]}: no trading volume is known (CHIP)",
+        ),
+        "strategies": tuple(names),
+        "resamples": 100,
+        "confidence": 0.95,
+        "reason": "",
+    }
+
+
 def full(parts, *, synthetic=True, title="A book", **changes):
     now, proposal, after = parts[synthetic]
     rng = np.random.default_rng(7)
-    names = [("hold", 1, 0.001), ("hold + cash", 2, 0.0), (f"aware {EVIL}", 3, 0.0)]
     seeds = pd.DataFrame(
         [
             {
@@ -135,7 +190,7 @@ def full(parts, *, synthetic=True, title="A book", **changes):
             }
             for s in range(3)
             for flag in (True, False)
-            for name, _, _ in names
+            for name, _, _ in NAMES
         ]
     )
     inputs = ReportInputs(
@@ -143,7 +198,8 @@ def full(parts, *, synthetic=True, title="A book", **changes):
         stress=now,
         proposal=proposal,
         stress_after=after,
-        backtests=[run_of(*n) for n in names],
+        backtests=[run_of(*n) for n in NAMES],
+        judgement=None if "backtests" in changes else section(),
         realised=Realised(
             np.datetime64("2025-01-27"),
             0.11,

@@ -83,6 +83,7 @@ def test_every_part_is_there(page):
         "exposure",
         "costs",
         "intervals",
+        "regimes",
         "seeds",
     ):
         assert f'id="picture-{key}"' in page
@@ -110,7 +111,7 @@ def test_one_file_that_loads_nothing(page):
 
 def test_svg_is_named_and_its_ids_are_distinct(page):
     pictures = re.findall(r"<svg[^>]*>", page)
-    assert len(pictures) == 17
+    assert len(pictures) == 18
     assert all(
         'role="img"' in p and re.search('aria-label="[^"]+"', p) for p in pictures
     )

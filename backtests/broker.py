@@ -107,6 +107,7 @@ class Broker:
             float(costs.margin_bps) * 1e-4,
             np.inf if max_borrowing is None else float(max_borrowing),
             ORDER_LIFE,
+            self._plain(whole),
         )
         K = 0 if weights is None else len(weights)
         self.plan = kernel.Plan(
@@ -238,6 +239,19 @@ class Broker:
         if self.orders.numbers[2]:
             last, kernel = self.ledger.clock.dates.size - 1, self._kernel
             kernel.cancel(self.orders, self.ledger.log, last, kernel.OPEN)
+
+    def _plain(self, whole: bool) -> bool:
+        """Whether trading has no friction but a proportional cost, in one currency."""
+        ledger, costs = self.ledger, self.ledger.costs
+        return not (
+            whole
+            or self._by_volume
+            or costs.minimum_commission
+            or ledger.tax_rate.any()
+            or ledger.market.foreign.any()
+            or ledger.units.size > ledger.market.n_assets
+            or np.isnan(self.orders.rates).any()
+        )
 
     def _known_rates(self, costs: Costs) -> np.ndarray:
         """(M,) proportional cost; NaN where none is given, which trading refuses."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -146,6 +147,11 @@ class Market(Value):
     delisted: np.ndarray
 
 
+# The last that was laid out for each panel: a sweep runs over the same sessions, and
+# neither a panel nor a market ever changes.
+_MARKETS: WeakKeyDictionary[PricePanel, tuple[np.ndarray, Market]] = WeakKeyDictionary()
+
+
 def market(panel: PricePanel, rows: np.ndarray) -> Market:
     """What the panel showed on ``rows``; nothing here looks past a row.
 
@@ -154,6 +160,13 @@ def market(panel: PricePanel, rows: np.ndarray) -> Market:
     DataError
         A ticker of the panel is named like cash.
     """
+    known = _MARKETS.get(panel)
+    if known is None or not np.array_equal(known[0], rows):
+        known = _MARKETS[panel] = (rows.copy(), _market(panel, rows))
+    return known[1]
+
+
+def _market(panel: PricePanel, rows: np.ndarray) -> Market:
     for ticker in panel.tickers:
         if ticker.startswith(CASH_PREFIX):
             raise DataError(

@@ -143,11 +143,14 @@ class Ledger:
         if log.session.size > 2 * n:  # a short run should not keep a long log alive
             log = type(log)(*(a[:n].copy() for a in log[:-1]), log.written)
         parts = {k: getattr(log, k)[:n] for k in _LOGGED}
-        for values in (*log[:-1], *parts.values()):
+        session, decided = parts.pop("session"), parts.pop("decided")
+        date = dates.take(session)
+        day = date if np.array_equal(session, decided) else dates.take(decided)
+        for values in (*log[:-1], *parts.values(), date, day):
             values.setflags(write=False)
         return Fills(
-            date=dates[parts.pop("session")],
-            decided=dates[parts.pop("decided")],
+            date=date,
+            decided=day,
             labels=self.market.labels,
             **parts,
         )

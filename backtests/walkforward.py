@@ -654,8 +654,9 @@ def _result(
     stamps: tuple[str, ...],
 ) -> BacktestResult:
     n = ledger.market.n_assets
-    used = np.asarray(ledger.unit_rows.any(axis=0))
-    used[:n] = True  # foreign cash is shown only where there was any
+    used = np.ones(len(ledger.market.labels), dtype=bool)
+    # Foreign cash is shown only where there was any.
+    used[n:] = ledger.unit_rows[:, n:].any(axis=0)
     labels = tuple(
         label for label, u in zip(ledger.market.labels, used, strict=True) if u
     )

@@ -206,7 +206,8 @@ class TargetWeights(Value):
 
     def targets(self, panel: PricePanel, dates: np.ndarray) -> Targets | None:
         """Rows of ``dates``; None where `propose` would refuse one of them."""
-        if not np.isin(dates, self.dates).all():
+        at = np.minimum(np.searchsorted(self.dates, dates), self.dates.size - 1)
+        if (self.dates[at] != dates).any():
             return None
         return self._laid_out(panel, dates, strict=False)
 

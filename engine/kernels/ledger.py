@@ -160,7 +160,12 @@ class Plan(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """Scalars of a run: ``minimum`` commission, ``margin`` rate a year, order life."""
+    """Scalars of a run: ``minimum`` commission, ``margin`` rate a year, order life.
+
+    ``plain`` says that there is one currency, no foreign cash, no tax, no least
+    commission, no impact, no limit by volume, no whole shares, and a known rate for
+    every column: sessions may then take the short way of `_stretch`.
+    """
 
     n_assets: int
     whole: bool
@@ -169,6 +174,7 @@ class Rules(NamedTuple):
     margin: float
     max_borrowing: float
     order_life: int
+    plain: bool
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -648,6 +654,281 @@ def _planned(tables, book, orders, log, rows, plan, rules, named, k, progress):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _settle(
+    k,
+    mark,
+    paid,
+    units,
+    basis,
+    rates,
+    remaining,
+    floor,
+    decided,
+    state,
+    costs,
+    price_pnl,
+    session_of,
+    decided_of,
+    column_of,
+    status_of,
+    ordered_of,
+    units_of,
+    price_of,
+    value_of,
+    cost_of,
+    tax_of,
+    written,
+):
+    """Fill all that waits at session k; False, and nothing done, where `fill` must.
+
+    The same sums in the same order as `fill` and `_book`: to the last bit.
+    """
+    M = units.size
+    sold = sell_cost = bought = buy_cost = sell_net = 0.0
+    n_sells = 0
+    for i in range(M):
+        wanted = remaining[i]
+        if wanted == 0.0:
+            continue
+        z = wanted * paid[k, i]
+        if not math.isfinite(z):
+            return False
+        if wanted < 0.0:
+            sold += abs(z)
+            sell_net += z
+            sell_cost += rates[i] * abs(z)
+            n_sells += 1
+        else:
+            bought += z
+            buy_cost += rates[i] * z
+    cash = state[CASH] - (sell_net + sell_cost)
+    if bought > 0.0:
+        if bought + buy_cost > cash - floor:
+            return False
+        cash -= bought + buy_cost
+    sell = written[0]
+    buy = sell + n_sells
+    sell_drift = buy_drift = 0.0
+    for i in range(M):
+        wanted = remaining[i]
+        if wanted == 0.0:
+            continue
+        price, before = paid[k, i], units[i]
+        after = before + wanted
+        if abs(after) <= 1e-12 * abs(wanted):
+            after = 0.0
+        basis[i] = _average(wanted, before, after, price, basis[i])
+        units[i] = after
+        remaining[i] = 0.0
+        z = wanted * price
+        drift = 0.0
+        if math.isfinite(mark[k, i]):
+            drift = (after - before) * (mark[k, i] - price)
+        if wanted < 0.0:
+            sell_drift += drift
+            at = sell
+            sell += 1
+        else:
+            buy_drift += drift
+            at = buy
+            buy += 1
+        session_of[at] = k
+        decided_of[at] = decided
+        column_of[at] = i
+        status_of[at] = FILLED
+        ordered_of[at] = wanted
+        units_of[at] = wanted
+        price_of[at] = price
+        value_of[at] = z
+        cost_of[at] = rates[i] * abs(z)
+        tax_of[at] = 0.0
+    written[0] = buy
+    state[CASH] = cash
+    state[GROSS] += sold
+    state[GROSS] += bought
+    state[NET] += sell_net
+    state[NET] += bought
+    costs[k] += sell_cost
+    costs[k] += buy_cost
+    price_pnl[k] += sell_drift
+    price_pnl[k] += buy_drift
+    return True
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _stretch(tables, book, orders, log, rows, plan, rules, progress):
+    """Go through plain sessions of a plan, and stop before what is not plain.
+
+    The short way of `run`: arrays are taken out of their tuples once a stretch, since
+    counting references to them costs more than a session of few assets. What it leaves
+    is a state that `run` goes on from: at the open, at work or at the close. A session
+    with an event, a short position, an asset that ended, a gap in a price that is
+    needed, or too little cash is left to `run`, which also words what is wrong.
+    """
+    mark, paid, gone = tables.mark, tables.paid, tables.delisted
+    base_rate, days, decides = tables.base_rate, tables.days, tables.decides
+    acts, splits, payments = tables.acts, tables.split_from, tables.paid_from
+    units, basis, state = book.units, book.basis, book.state
+    remaining, floor, numbers = orders.remaining, orders.floor, orders.numbers
+    rates = orders.rates
+    session_of, decided_of, column_of = log.session, log.decided, log.column
+    status_of, ordered_of, units_of = log.status, log.ordered, log.units
+    price_of, value_of, cost_of = log.price, log.value, log.cost
+    tax_of, written = log.tax, log.written
+    values, cashes, price_pnl, fx_pnl = (
+        rows.value,
+        rows.cash,
+        rows.price_pnl,
+        rows.fx_pnl,
+    )
+    interests, costs, taxes = rows.interest, rows.costs, rows.taxes
+    turnovers, cash_returns = rows.turnover, rows.cash_return
+    kept, money = rows.units, rows.money
+    weights, cash_weights = plan.weights, plan.cash_weight
+    plan_held, plan_basis = plan.held, plan.basis
+    plan_cash, plan_turnover = plan.cash, plan.turnover
+    T, M = mark.shape
+    capacity = session_of.size - FILLS_PER_SESSION * M
+    for k in range(progress[SESSION], T):
+        quiet = splits[k] == splits[k + 1] and payments[k] == payments[k + 1]
+        if k == 0 or not quiet or acts[k] or written[0] > capacity:
+            return
+        pnl = total = 0.0
+        good = True
+        for i in range(M):
+            u = units[i]
+            good &= not (gone[k, i] and (u != 0.0 or remaining[i] != 0.0))
+            if u != 0.0:
+                good &= u > 0.0
+                price = mark[k, i]
+                pnl += u * (price - mark[k - 1, i])
+                total += u * price
+        if not (good and math.isfinite(pnl) and math.isfinite(total)):
+            return
+        years = days[k] / _YEAR
+        earned = base_rate[k - 1] * years
+        cash = state[CASH]
+        interest = cash * earned
+        if cash < 0.0:
+            interest += cash * rules.margin * years
+        state[CASH] = cash + interest
+        state[GROSS] = 0.0
+        state[NET] = 0.0
+        state[FEES] = 0.0
+        price_pnl[k] = pnl
+        fx_pnl[k] = 0.0
+        cash_returns[k] = earned
+        interests[k] = interest
+        progress[PHASE] = AT_WORK
+        if numbers[ACTIVE]:
+            if not _settle(
+                k,
+                mark,
+                paid,
+                units,
+                basis,
+                rates,
+                remaining,
+                floor[0],
+                numbers[DECIDED],
+                state,
+                costs,
+                price_pnl,
+                session_of,
+                decided_of,
+                column_of,
+                status_of,
+                ordered_of,
+                units_of,
+                price_of,
+                value_of,
+                cost_of,
+                tax_of,
+                written,
+            ):
+                return
+            numbers[ACTIVE] = 0
+            total = 0.0
+            for i in range(M):
+                if units[i] != 0.0:
+                    total += units[i] * mark[k, i]
+        if decides[k]:
+            j = progress[DECISION]
+            cash, cash_weight = state[CASH], cash_weights[j]
+            value = cash + total
+            change = abs(cash_weight - cash / value)
+            good = -cash_weight <= rules.max_borrowing + _BORROWED
+            for i in range(M):
+                u, w, price = units[i], weights[j, i], mark[k, i]
+                plan_held[j, i] = u
+                plan_basis[j, i] = basis[i]
+                now = u * price / value if u != 0.0 else 0.0
+                change += abs(w - now)
+                rest = -u
+                if w != 0.0:
+                    good &= math.isfinite(price)
+                    rest = w * value / price - u
+                    if abs(rest) * price <= _DUST * value:
+                        rest = 0.0
+                remaining[i] = rest
+            least = min(0.0, cash_weight * value)
+            if good and math.isfinite(change) and rules.same_close:
+                good = _settle(
+                    k,
+                    mark,
+                    paid,
+                    units,
+                    basis,
+                    rates,
+                    remaining,
+                    least,
+                    k,
+                    state,
+                    costs,
+                    price_pnl,
+                    session_of,
+                    decided_of,
+                    column_of,
+                    status_of,
+                    ordered_of,
+                    units_of,
+                    price_of,
+                    value_of,
+                    cost_of,
+                    tax_of,
+                    written,
+                )
+            if not (good and math.isfinite(change)):
+                remaining[:] = 0.0
+                return
+            plan_cash[j] = cash
+            plan_turnover[j] = 0.5 * change
+            floor[0] = least
+            numbers[DECIDED] = k
+            numbers[WAITED] = 0
+            numbers[ACTIVE] = 0 if rules.same_close else 1
+            progress[DECISION] = j + 1
+        progress[PHASE] = AT_CLOSE
+        total = 0.0
+        for i in range(M):
+            u = units[i]
+            worth = u * mark[k, i] if u != 0.0 else u
+            kept[k, i] = u
+            money[k, i] = worth
+            total += worth
+        value = state[CASH] + total
+        if not (math.isfinite(value) and value > 0.0):
+            return
+        values[k] = value
+        cashes[k] = state[CASH]
+        if state[GROSS] != 0.0:
+            before = value + (costs[k] - state[FEES] + taxes[k])
+            turnovers[k] = 0.5 * (state[GROSS] + abs(state[NET])) / before
+        progress[SESSION] = k + 1
+        progress[PHASE] = AT_OPEN
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def run(tables, book, orders, log, rows, plan, rules, named, progress):
     """Go on from ``progress`` until the end or until the caller is needed.
 
@@ -659,6 +940,10 @@ def run(tables, book, orders, log, rows, plan, rules, named, progress):
     units, ended = book.units, tables.delisted
     acts, decides = tables.acts, tables.decides
     while progress[SESSION] < T:
+        if rules.plain and planned and progress[PHASE] == AT_OPEN:
+            _stretch(tables, book, orders, log, rows, plan, rules, progress)
+            if progress[SESSION] == T:
+                break
         k = progress[SESSION]
         if progress[PHASE] == AT_OPEN:
             if log.written[0] + FILLS_PER_SESSION * M > log.session.size:

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from reference_broker import reference_backtest
 
 from backtests import backtest
+from backtests.broker import Broker
+from backtests.clock import market, timeline
 from backtests.fills import WORDS
-from backtests.ledger import COLUMNS
+from backtests.ledger import COLUMNS, Ledger
 from engine.costs import Costs
 from engine.data.actions import CorporateActions
 from engine.data.panel import PricePanel
@@ -21,6 +23,7 @@ from engine.data.universe import Universe
 from engine.errors import DataError, ModelError
 from engine.kernels import ledger as kernel
 from engine.proposal import Proposal
+from strategies import TargetWeights
 
 N = 5
 TICKERS = tuple(f"A{i}" for i in range(N))
@@ -237,3 +240,114 @@ def test_errors_name_the_asset_and_the_date():
     )
     with pytest.raises(ModelError, match=r"lost everything.*2023-01-\d\d"):
         backtest(Doubled(), falling, fill="same_close", schedule="once")
+
+
+def rough_market(seed, basis, T=60):
+    """One currency: gaps, an asset not yet listed, one that ends, splits, dividends."""
+    rng = np.random.default_rng(seed)
+    dates = pd.bdate_range("2023-01-02", periods=T).to_numpy().astype("datetime64[D]")
+    prices = 80 * np.exp(np.cumsum(rng.normal(0, 0.03, (T, N)), axis=0))
+    prices[rng.random((T, N)) < 0.03] = np.nan
+    prices[0] = 80.0
+    prices[:12, 3] = np.nan
+    prices[40:, 4] = np.nan
+    rows = [(dates[9], "A0", "dividend", 0.9), (dates[25], "A1", "dividend", 2.0)]
+    frame = pd.DataFrame(rows, columns=["date", "ticker", "kind", "value"])
+    adjusted = basis == "split_adjusted"
+    return PricePanel(
+        dates=dates,
+        prices=prices,
+        universe=Universe(TICKERS, quote_currency=("USD",) * N),
+        price_basis=basis,
+        base_currency="USD",
+        cash_currencies=("USD",),
+        cash_rates=np.full((T, 1), 0.04),
+        actions=CorporateActions.from_frame(frame, dividend_basis="split_adjusted")
+        if adjusted
+        else None,
+    )
+
+
+@pytest.mark.parametrize("fill", ["same_close", "next_close"])
+@pytest.mark.parametrize("schedule", ["daily", "weekly"])
+@pytest.mark.parametrize("basis", ["total_return", "split_adjusted"])
+@pytest.mark.parametrize("invested", [1.0, 0.97, 1.2])
+def test_the_short_way_is_the_long_way_bit_for_bit(
+    monkeypatch, fill, schedule, basis, invested
+):
+    used = 0
+    for seed in range(6):
+        panel = rough_market(seed, basis)
+        rng = np.random.default_rng(seed)
+        table = rng.dirichlet(np.ones(N), panel.dates.size) * invested
+        if seed == 5:
+            table[20:30, 0] -= 0.5  # short for a while
+        table[rng.random(table.shape) < 0.2] = 0.0
+        table[np.isnan(panel.prices)] = 0.0
+        strategy = TargetWeights(
+            table, panel.dates, TICKERS, budget=1.3, untradable="cash"
+        )
+
+        def go(strategy=strategy, panel=panel):
+            return backtest(
+                strategy,
+                panel,
+                schedule=schedule,
+                fill=fill,
+                costs=Costs(8.0, margin_bps=75.0, borrow_bps=120.0),
+                delisting_return=-0.3,
+            )
+
+        short = go()
+        with monkeypatch.context() as patch:
+            patch.setattr(Broker, "_plain", lambda self, whole: False)
+            long = go()
+        for name in (*COLUMNS, "units", "money"):
+            assert np.array_equal(getattr(short, name), getattr(long, name)), name
+        assert short.fills == long.fills
+        assert short.trial_id == long.trial_id
+        mine, other = short.decisions, long.decisions
+        assert np.array_equal(mine.turnover, other.turnover)
+        for name in ("_units", "_basis", "_cash"):
+            assert np.array_equal(
+                getattr(mine, name), getattr(other, name), equal_nan=True
+            )
+        used += len(short.fills)
+    assert used > 500
+
+
+def test_the_short_way_goes_to_the_end():
+    """Where nothing is out of the ordinary only the first session goes the long way."""
+    T = 30
+    dates = pd.bdate_range("2023-01-02", periods=T).to_numpy().astype("datetime64[D]")
+    rng = np.random.default_rng(3)
+    panel = PricePanel(
+        dates=dates,
+        prices=80 * np.exp(np.cumsum(rng.normal(0, 0.02, (T, N)), axis=0)),
+        universe=Universe(TICKERS, quote_currency=("USD",) * N),
+        price_basis="total_return",
+        base_currency="USD",
+    )
+    clock = timeline(panel, None, None, "daily")
+    shown = market(panel, clock.rows)
+    book = Portfolio.from_weights({"CASH:USD": 1.0}, 1e6, "USD")
+    ledger = Ledger(clock, shown, book, Costs(8.0), paid=shown.close, room=T * N)
+    broker = Broker(
+        ledger,
+        whole=False,
+        same_close=True,
+        weights=np.full((T, N), 0.15),
+        cash_weight=np.full(T, 0.25),
+    )
+    parts = (ledger.tables, ledger.state, broker.orders, ledger.log, ledger.rows)
+    rest = (broker.plan, broker.rules, broker.progress)
+    assert broker.rules.plain
+    kernel._stretch(*parts, *rest)
+    assert broker.session == 0
+    ledger.tables.acts[1] = True
+    assert broker.run() == "act" and broker.session == 1
+    ledger.tables.acts[1] = False
+    broker.progress[1] = kernel.AT_OPEN
+    kernel._stretch(*parts, *rest)
+    assert broker.session == T
+    assert (market(panel, clock.rows)) is shown

@@ -140,7 +140,7 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         "stamps": Field("array", "what must be read before the numbers"),
         "value": Field("number", "net asset value in base currency"),
         "seed": Field("integer|null", "of the scenarios"),
-        "shocks": Field("list", "name, loss, severe, by_asset, by_role, ..."),
+        "shocks": Field("list", "name, loss, severe_90, by_asset, by_role, ..."),
         "explanations": Field("object", "words by ticker (--explain)", True),
         "price_earnings": Field("list", "before and after (--ratios)", True),
     },

@@ -36,6 +36,7 @@ _ALL = {
     "sweep": (
         "ballast sweep book.csv --grid limit=0.06,0.08 --hindsight-parameters",
         "ballast sweep book.csv --grid window=252,504 --executor processes --out cells",
+        "ballast sweep grid.toml",
     ),
     "report": (
         "ballast report book.csv --hindsight-parameters --out out",

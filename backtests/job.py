@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from backtests.limited import (
 from backtests.rebalancing import parse_rebalance, rebalanced, schedule_of
 from backtests.report import Realised, ReportInputs
 from backtests.result import BacktestResult
-from backtests.rulebook import build_all
+from backtests.rulebook import build_all, left_out
 from backtests.walkforward import FillRule, backtest
 from engine._stress import StressReport, check_undated, stress
 from engine.alignment import event_returns
@@ -338,6 +338,7 @@ def run_job(
             panel,
             settings,
             initial_value=book.value,
+            book=weights_of(book),
             progress=progress,
         )
     judgement = section_or_reason(results, panel)
@@ -428,25 +429,42 @@ def walk(
     settings: Settings,
     *,
     initial_value: float = 1_000_000.0,
+    book: Mapping[str, float] | None = None,
     progress: Progress | None = None,
 ) -> tuple[BacktestResult, ...]:
-    """Walk strategies forward over the same dates, costs and prices."""
+    """Walk strategies forward over the same dates, costs and prices.
+
+    Parameters
+    ----------
+    compared : sequence of Strategy
+    panel : PricePanel
+    settings : Settings
+    initial_value : float, default 1,000,000
+    book : mapping, optional
+        The book they follow: every result is stamped with the holdings that could not
+        be held yet at the start.
+    progress : callable, optional
+
+    Returns
+    -------
+    tuple of BacktestResult
+    """
     out = []
+    cut = () if book is None else left_out(book, panel, settings)
     for rule in compared:
 
         def step(done: int, total: int, message: str, name: str = rule.name) -> None:
             if progress is not None:
                 progress(done, total, f"backtest {name}: {message}")
 
-        out.append(
-            backtest(
-                rule,
-                panel,
-                initial_value=initial_value,
-                progress=step,
-                **walk_options(settings),
-            )
+        result = backtest(
+            rule,
+            panel,
+            initial_value=initial_value,
+            progress=step,
+            **walk_options(settings),
         )
+        out.append(replace(result, stamps=(*result.stamps, *cut)) if cut else result)
     return tuple(out)
 
 

@@ -301,6 +301,41 @@ def _made(entry: _Entry, ground: _Ground, changes: dict[str, Any]) -> Any:
     return replace(rule, **changes) if changes else rule
 
 
+def left_out(
+    book: Mapping[str, float], panel: PricePanel, settings: Settings
+) -> tuple[str, ...]:
+    """What must be said where a walk-forward cannot start with the whole book.
+
+    Parameters
+    ----------
+    book : mapping
+        Weight per label.
+    panel : PricePanel
+    settings : Settings
+        Its start and window.
+
+    Returns
+    -------
+    tuple of str
+        One stamp, or none where every holding has a full window at the start.
+    """
+    start = panel.dates[0] if settings.start is None else settings.start
+    view = panel.as_of(start)
+    risky = {k: v for k, v in book.items() if v and not is_cash(k)}
+    try:
+        able = members_only(view, eligible(view, None, window=settings.window))
+    except DataError:  # nothing can be held: the walk-forward says so itself
+        return ()
+    missing = {k: v for k, v in risky.items() if k not in set(able)}
+    if not missing:
+        return ()
+    named = ", ".join(f"{k} ({v:.1%})" for k, v in missing.items())
+    return (
+        f"BOOK CUT AT THE START: on {view.date} too short a price history, or no "
+        f"member: {named}; their share went to the other holdings",
+    )
+
+
 def _ground(
     book: Mapping[str, float],
     panel: PricePanel,

@@ -51,9 +51,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import strategies
+from backtests.cli import show
 from backtests.cli.grid_values import checked_value, checked_values
 from backtests.cli.options import Prices, group_limit
 from backtests.job import Settings, rules, weights_of
+from backtests.rulebook import left_out
 from backtests.sweeps import Trial
 from backtests.walkforward import backtest
 from engine.costs import Costs
@@ -194,6 +196,7 @@ class GridFile:
             hindsight_parameters=bool(walk.get("hindsight_parameters", False)),
         )
         book = portfolio.priced(panel.as_of(panel.dates[-1]))
+        show.aside(left_out(weights_of(book), panel, settings))
         hold, cash, aware, equal = rules(
             weights_of(book), settings, dict(own) or 0.08, panel
         )

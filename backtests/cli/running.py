@@ -14,6 +14,7 @@ from backtests.cli import show, walking
 from backtests.cli.options import Meter
 from backtests.cli.run_file import RunPlan
 from backtests.job import JobResult, Settings, run_job, walk
+from backtests.limited import weights_of
 from backtests.report import read_validation, write_report
 from backtests.result import BacktestResult
 from engine.data.files import write_atomic, write_csv, write_parquet
@@ -124,7 +125,12 @@ def _walked(
         result = _kept(home)
         if result is None:
             (result,) = walk(
-                [rule], panel, chosen, initial_value=book.value, progress=meter
+                [rule],
+                panel,
+                chosen,
+                initial_value=book.value,
+                book=weights_of(book),
+                progress=meter,
             )
         else:
             resumed.append(result.name)

@@ -128,6 +128,12 @@ def stamps(lines: Iterable[str]) -> None:
         print(f"{paint('!', '1;33', sys.stdout)} {text}")
 
 
+def aside(lines: Iterable[str]) -> None:
+    """Say on the error stream what must be known, where the output is a document."""
+    for text in lines:
+        print(f"ballast: {text}", file=sys.stderr)
+
+
 def stress_table(report: Any, realised: Any = None) -> None:
     """Print the losses by shock, then by holding under the first one."""
     stamps(report.stamps)

@@ -66,7 +66,14 @@ def compare(
     """Walk the chosen strategies forward over the same dates and costs."""
     compared, book = chosen_rules(portfolio, panel, settings, chosen)
     return list(
-        walk(compared, panel, settings, initial_value=book.value, progress=progress)
+        walk(
+            compared,
+            panel,
+            settings,
+            initial_value=book.value,
+            book=weights_of(book),
+            progress=progress,
+        )
     )
 
 
@@ -181,6 +188,7 @@ def sweep(
             received=f"--rebalance {settings.rebalance}",
             fix="Use --schedule here, and ballast backtest for other rules.",
         )
+    show.aside(rulebook.left_out(weights_of(book), panel, settings))
     rule = rulebook.build(
         strategy,
         book=weights_of(book),

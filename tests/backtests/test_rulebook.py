@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -226,3 +228,19 @@ def test_bad_names_and_parameters_are_refused(panel):
     two = (CheapModelShock(), CheapModelShock("jevons"))
     with pytest.raises(UsageError, match="measures one shock"):
         rebalanced(band, parse_rebalance("stress-triggered"), 0.1, two)
+
+
+def test_a_book_that_cannot_start_whole_says_so():
+    """GEV is listed in March 2024: three of a hundred go to the other holdings."""
+    panel = load_panel("reference", ["NVDA", "JPM", "GEV"], start="2022-01-03")
+    book = {"NVDA": 0.5, "JPM": 0.47, "GEV": 0.03}
+    early = Settings(start="2024-06-03", window=120, hindsight_parameters=True)
+    [said] = rulebook.left_out(book, panel, early)
+    assert "GEV (3.0%)" in said and "2024-06-03" in said and "NVDA" not in said
+    late = replace(early, start="2025-01-02")
+    assert rulebook.left_out(book, panel, late) == ()
+    compared = named_rules(("hold",), book, early, 0.5, panel)
+    [stamped] = walk(compared, panel, replace(early, end="2024-06-28"), book=book)
+    assert said in stamped.stamps
+    [plain] = walk(compared, panel, replace(early, end="2024-06-28"))
+    assert plain.stamps == tuple(s for s in stamped.stamps if s != said)

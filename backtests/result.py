@@ -194,13 +194,15 @@ class BacktestResult(Value):
             if isinstance(v, (int, float, str))
         }
         table = pd.DataFrame({"figure": rows.keys(), "value": rows.values()})
-        ends = {"first": str(self.dates[0]), "last": str(self.dates[-1])}
+        first, last = str(self.dates[0]), str(self.dates[-1])
         origin = self.provenance.get("data", "")
         return (
             show.warnings(self.stamps)
             + show.paragraph(repr(self))
-            + show.line(self.value, f"Value, {self.base_currency}", **ends)
-            + show.line(-self.drawdown(), "Drawdown", **ends, height=90)
+            + show.line(
+                self.value, f"Value, {self.base_currency}", first=first, last=last
+            )
+            + show.line(-self.drawdown(), "Drawdown", first=first, last=last, height=90)
             + show.table(table, rows=60)
             + show.small(f"trial {self.trial_id}; data {origin or 'unstated'}")
         )

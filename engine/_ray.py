@@ -35,7 +35,7 @@ _unpacked: tuple[str, Any] = ("", None)
 def load_ray() -> Any:
     """Return the module ``ray``; `UsageError` naming the extra where it is absent."""
     try:
-        import ray
+        import ray  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UsageError(
             "executor='ray' needs Ray, which is not installed",

@@ -50,7 +50,7 @@ types: $(STAMP_DEV)
 # One fresh numba cache per run: cached kernels do not notice edits in other files.
 unit: $(STAMP_DEV)
 	@cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
-	NUMBA_CACHE_DIR=$$cache MPLBACKEND=Agg $(BIN)/python -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile
+	PYTHONHASHSEED=0 NUMBA_CACHE_DIR=$$cache MPLBACKEND=Agg $(BIN)/python -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile
 
 test: lint types unit
 

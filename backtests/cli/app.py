@@ -46,7 +46,7 @@ def demo(
     *,
     out: Path = Path("out"),
     seed: int = 0,
-    seeds: int = 8,
+    seeds: int = 5,
     json: Annotated[bool, Parameter(negative=())] = False,
     quiet: Annotated[bool, Parameter(negative=())] = False,
     validation: Path | None = None,

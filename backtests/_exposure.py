@@ -77,7 +77,7 @@ def ai_weight(result: BacktestResult, universe: Universe | PricePanel) -> np.nda
 
 
 def effective_names(result: BacktestResult) -> np.ndarray:
-    """(T,) effective number of names: (sum |w|)^2 / sum w^2 over assets, cash aside.
+    """(T,) effective number of names, ``(sum |w|)^2 / sum w^2`` over assets, not cash.
 
     The inverse of the Herfindahl index; zero where nothing is held.
 

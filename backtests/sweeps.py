@@ -120,6 +120,7 @@ class SweepResult(Value):
                 Of the record, and those needed before this ratio, of a single trial,
                 beats zero at 95% (Bailey, Lopez de Prado 2012).
             ``stamps``
+                What must be said beside the numbers.
         """
         if not self._known:
             self._known.update(self._summary())

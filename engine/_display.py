@@ -71,7 +71,8 @@ def bars(
         Positive bars in the colour of gains; False for losses.
     """
     pairs = sorted(
-        ((k, float(v)) for k, v in values.items() if v), key=lambda p: -abs(p[1])
+        ((k, float(v)) for k, v in values.items() if v),
+        key=lambda p: -round(abs(p[1]), 9),  # equal but for rounding: as given
     )
     if not pairs:
         return ""

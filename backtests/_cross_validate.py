@@ -16,11 +16,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from backtests._failures import named_error
 from backtests._windows import Windowed, windowed
 from backtests.clock import DAYS_PER_YEAR, sessions_per_year
 from backtests.metrics import moments
 from backtests.overfitting import combinatorial_paths, combinatorial_purged_splits
-from backtests.walkforward import named_error
 from engine._base import Value, frozen_array
 from engine._typing import Matrix, Vector
 from engine.data.panel import PricePanel

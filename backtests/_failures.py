@@ -15,13 +15,41 @@ from backtests._time_limit import time_allowed
 from backtests.result import Decision
 from engine.data.portfolio import Portfolio
 from engine.data.view import MarketView
-from engine.errors import BallastError, InfeasibleError, SolverError, UsageError
+from engine.errors import (
+    BallastError,
+    InfeasibleError,
+    ModelError,
+    SolverError,
+    UsageError,
+)
 from engine.proposal import Outcome, Proposal
 
 _HALVINGS = 10
 """A limit is relaxed to within a tenth of a point of the least that helps."""
 
 LAST = ("hold", "raise")
+
+
+def named_error(error: Exception, strategy: Any, date: Any) -> BallastError:
+    """The same error, naming the strategy and the date; a foreign one is wrapped."""
+    name = getattr(strategy, "name", type(strategy).__name__)
+    if not isinstance(error, BallastError):
+        return ModelError(
+            f"strategy '{name}' failed with {type(error).__name__}: {error}", date=date
+        )
+    extra: dict[str, Any] = {}
+    if isinstance(error, InfeasibleError):
+        extra = {"conflict": error.conflict, "relaxation": error.relaxation}
+        extra["relaxed"] = error.relaxed
+    return type(error)(
+        f"strategy '{name}': {error.problem}",
+        asset=error.asset,
+        date=date if error.date is None else error.date,
+        received=error.received,
+        expected=error.expected,
+        fix=error.fix,
+        **extra,
+    )
 
 
 def _wider(value: Any, by: float) -> Any:

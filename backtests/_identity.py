@@ -28,8 +28,8 @@ def describe(thing: Any) -> str:
     """Text that is equal for equal contents, in every process.
 
     Arrays count with all their bytes (a repr abbreviates them), mappings by sorted
-    key, dataclasses by field, functions by name; other objects by their repr without
-    memory addresses.
+    key, dataclasses by field, functions by name, a lambda or local function also by its
+    code and what it holds; other objects by their repr without memory addresses.
     """
     if type(thing) in _PLAIN:
         text = repr(thing)
@@ -52,8 +52,21 @@ def describe(thing: Any) -> str:
     if isinstance(thing, (list, tuple)):
         return f"({', '.join(map(describe, thing))})"
     if isinstance(thing, type) or hasattr(thing, "__qualname__"):
-        return _qualified(thing)
+        name = _qualified(thing)
+        return f"{name}{_written(thing)}" if "<" in name else name
     return _ADDRESS.sub("", repr(thing))
+
+
+def _written(function: Any) -> str:
+    """What a function without a name of its own does: its code and what it holds."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return ""
+    cells = [c.cell_contents for c in getattr(function, "__closure__", None) or ()]
+    held = (code.co_consts, code.co_names, getattr(function, "__defaults__", None))
+    parts = (code.co_code.hex(), _ADDRESS.sub("", repr(held)), *map(describe, cells))
+    text = "|".join(parts)
+    return f"({hashlib.blake2b(text.encode(), digest_size=8).hexdigest()})"
 
 
 def _bytes_of(array: np.ndarray) -> np.ndarray:

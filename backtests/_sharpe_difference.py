@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from backtests.metrics import _periods, _returns
+from backtests._moments import _periods, _returns
 from engine._typing import Matrix, Vector
 from engine.errors import DataError, UsageError
 from engine.parallel import BlockStream
@@ -87,7 +87,8 @@ def sharpe_difference(
     Raises
     ------
     DataError
-        Fewer than ten dates, series of different length, or a constant series.
+        Fewer than ten dates, series of different length, a constant series, or two
+        that differ on so few dates that resamples often hold none of them.
     """
     (a, dates, own), (b, other, _) = _excess(first), _excess(second)
     periods_per_year = own if periods_per_year is None else periods_per_year
@@ -279,5 +280,17 @@ def _studentised(
         influence = np.einsum("mtk,mk->mt", centred, _gradient(mean, second))
         sums = influence.reshape(m, count, block).sum(axis=2)
         error = np.sqrt((sums**2).sum(axis=1) / (count * block)) / math.sqrt(T)
-        deviations[first : first + m] = np.abs(_differences(drawn) - difference) / error
-    return deviations, float(np.quantile(deviations, confidence))
+        # A resample without one date on which the two differ has no error at all.
+        away = np.abs(_differences(drawn) - difference)
+        deviations[first : first + m] = np.divide(
+            away, error, out=np.full(m, np.inf), where=error > 0.0
+        )
+    with np.errstate(invalid="ignore"):
+        quantile = float(np.quantile(deviations, confidence))
+    if not np.isfinite(quantile):
+        raise DataError(
+            "the two series differ on too few dates for a test",
+            received=f"{int((x[:, 0] != x[:, 1]).sum())} of {T} dates",
+            fix="Compare records that part more often, or method='hac'.",
+        )
+    return deviations, quantile

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from backtests.metrics import _periods, _returns
+from backtests._moments import _periods, _returns
 from engine._typing import Matrix, Vector
 from engine.errors import DataError, UsageError
 from engine.parallel import BlockStream

@@ -27,6 +27,7 @@ from backtests.report import (
     _validation,
     _warnings,
     _worth,
+    _worth_words,
 )
 from backtests.report._inputs import (
     EVENT_DATE,
@@ -130,9 +131,9 @@ def write_report(path: str | os.PathLike, inputs: ReportInputs) -> Path:
             verdict=[] if checked is None else _validation.verdict(checked),
             event=day(EVENT_DATE if checked is None else np.datetime64(checked.event)),
             committee=_committee.sentences(inputs),
-            worth=_worth.sentences(inputs),
+            worth=_worth_words.sentences(inputs),
             walk_flags=inputs.short_stamps(of="walk"),
-            not_judged=_worth.missing(inputs),
+            not_judged=_worth_words.missing(inputs),
         )
     )
     folder = path.parent / f"{path.stem}_tables"

@@ -16,69 +16,17 @@ Dividends are net of tax withheld at the source; interest on owed cash is negati
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from backtests.clock import DAYS_PER_YEAR, Market, Timeline
 from backtests.events import NOTHING, Exit, SessionEvents
+from backtests.fills import Fill
+from backtests.ledger import COLUMNS
 from engine.costs import DAYS_PER_YEAR as FEE_DAYS
 from engine.costs import Costs
 from engine.data.portfolio import CASH_PREFIX, Portfolio, cash_label
 from engine.errors import DataError, ModelError
-
-COLUMNS = (
-    "value",
-    "cash",
-    "price_pnl",
-    "fx_pnl",
-    "interest",
-    "dividends",
-    "costs",
-    "taxes",
-    "turnover",
-    "cash_return",
-)
-"""Per-session columns of a ledger and of a `BacktestResult`."""
-
-
-class Fill(NamedTuple):
-    """One execution, or the end of an order that was not executed.
-
-    Attributes
-    ----------
-    date : datetime64[D]
-        Session of the fill or of the cancellation.
-    decided : datetime64[D]
-        Session of the decision.
-    ticker : str
-    ordered, units : float
-        Signed; what was still to be done, and what was done.
-    price : float
-        Quote currency; NaN where nothing was done.
-    value, cost, tax : float
-        Base currency; value is signed.
-    status : str
-        ``filled``; ``partial`` (cut to the share of a day's volume that may be
-        traded; the rest waits); ``scaled`` (a buy cut to the cash at hand);
-        ``unaffordable``,
-        ``expired``, ``replaced``, ``delisted`` or ``open`` (nothing done: no cash,
-        waited too long, a later decision took over, the asset ended, the run ended);
-        ``delisting``, ``merger`` (a position turned into cash, or the acquirer's
-        shares received, at the stated terms or the assumed return); ``cash in lieu``
-        (the fraction of a whole-share position that a split or merger left).
-    """
-
-    date: np.datetime64
-    decided: np.datetime64
-    ticker: str
-    ordered: float
-    units: float
-    price: float
-    value: float
-    cost: float
-    tax: float
-    status: str
 
 
 class Ledger:

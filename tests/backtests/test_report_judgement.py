@@ -12,7 +12,7 @@ from backtests import backtest, judge
 from backtests._judgement_data import section_or_reason
 from backtests.report import ReportInputs, judgement_section, write_report
 from backtests.report._inputs import MINUS, number, percent, signed
-from backtests.report._worth import sentences
+from backtests.report._worth_words import sentences
 from engine.data.load import load_panel
 from engine.data.universe import Universe
 from engine.errors import DataError

@@ -276,3 +276,15 @@ def test_a_failing_strategy_is_recorded_by_name(panel):
     assert len(s.finished) == 1
     assert s.failed[0].error.startswith(ModelError.__name__)
     assert "equal weight" in s.failed[0].error
+
+
+def test_two_lambdas_are_two_trials():
+    from backtests._identity import describe
+
+    def adding(n):
+        return lambda x: x + n
+
+    same = [describe(adding(1)), describe(adding(1))]
+    assert same[0] == same[1]
+    others = {describe(lambda x: x + 1), describe(lambda x: x - 1), describe(adding(2))}
+    assert len({*others, same[0]}) == 4

@@ -143,3 +143,15 @@ def test_results_bring_their_own_periods_and_dates():
         sharpe_difference(one, later, n=199)
     with pytest.raises(UsageError, match="periods_per_year"):
         sharpe_difference(one.returns(), two.returns(), n=199)
+
+
+def test_two_records_that_differ_on_few_dates():
+    """One date in three hundred: a third of the resamples do not hold it."""
+    x = np.random.default_rng(0).standard_normal(300) * 0.01
+    y = x.copy()
+    y[10] += 0.02
+    with pytest.raises(DataError, match="1 of 300 dates"):
+        sharpe_difference(x, y, periods_per_year=252, n=499)
+    y[10:200:4] += 0.001
+    found = sharpe_difference(x, y, periods_per_year=252, n=499)
+    assert 0.0 < found.p_value <= 1.0 and np.isfinite(found.low)

@@ -218,7 +218,10 @@ def judge(
                 .assign(strategy=r.name)
                 for r in runs
             ]
-            tables[f"attribution_{attribute}"] = pd.concat(parts, ignore_index=True)[
+            rows = pd.concat(parts, ignore_index=True)
+            # A label that was never held has nothing to tell.
+            rows = rows[(rows["gain"] != 0.0) | (rows["average_weight"] != 0.0)]
+            tables[f"attribution_{attribute}"] = rows.reset_index(drop=True)[
                 ["strategy", attribute, "gain", "contribution", "average_weight"]
             ]
         tables["exposure"] = pd.DataFrame([_held(r, universe) for r in runs])

@@ -27,8 +27,9 @@ from backtests import (
 from backtests._attribution import asset_pnl
 from backtests._judgement_data import judgement_section
 from engine.costs import Costs
+from engine.data.load import load_panel
 from engine.errors import DataError, UsageError
-from strategies import EqualWeight
+from strategies import EqualWeight, FixedMix
 
 
 @pytest.fixture(scope="module")
@@ -314,3 +315,11 @@ def test_the_report_gets_small_tables(runs, market):
     assert {"metrics", "differences", "regimes", "exposure"} <= set(found["tables"])
     assert set(found["exposure_by_role"]) == {r.name for r in runs}
     assert found["notes"] and found["attribution"] is not None
+
+
+def test_a_label_that_was_never_held_has_no_row_in_an_attribution():
+    panel = load_panel("reference", ["NVDA", "JPM", "VST"], start="2024-06-03")
+    mix = FixedMix({"NVDA": 0.5, "JPM": 0.4, "CASH:USD": 0.1})
+    table = judge([backtest(mix, panel)], panel, n=100).tables["attribution_role"]
+    assert "power_gen" not in set(table["role"])
+    assert {"accelerator", "none"} <= set(table["role"])
